@@ -1,0 +1,1 @@
+"""Signature + demos + inputs -> Request; Response -> fields. Pure both ways: nothing here does I/O."""

@@ -1,0 +1,1 @@
+"""Request -> Response. The only code that talks to models: providers, and wrappers that are backends themselves."""

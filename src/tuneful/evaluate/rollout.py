@@ -1,0 +1,136 @@
+"""Rollout: one run of a program on one example, scored. The fence at which a failure becomes data."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuneful.errors import (
+    AdapterParseError,
+    BudgetExceeded,
+    LMAuthError,
+    LMError,
+    MissingExtraError,
+    NotConfiguredError,
+)
+from tuneful.evaluate.metric import Metric
+from tuneful.program.budget import Meter
+from tuneful.program.module import Module
+from tuneful.program.runtime import metered
+from tuneful.program.trace import Trace, recording
+from tuneful.spec.example import Example
+from tuneful.wire.response import Usage
+
+Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_error", "timeout"]
+
+#: Statuses whose failure is the program's own: they count, with the failure score. The others say nothing about the
+#: program and are left out of the mean.
+COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
+
+#: What is raised at once instead of becoming the status of a row: going on could only repeat it, or spend.
+MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError)
+
+
+@dataclass
+class Row:
+    """What became of one example.
+
+    Args:
+        example: the example.
+        prediction: what the program returned, or None.
+        score: the metric's value; the failure score where the program failed; None where nothing can be said.
+        status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised);
+            "timeout"; "infra_error" (the model could not be reached); "metric_error" (the metric raised).
+        seconds: wall time of program and metric.
+        cost_usd: cost of program and metric, or None where a price is not known.
+        feedback: the metric's words, where it gave any.
+        error: the message of what was raised, with its traceback, or None.
+        trace: the steps of the run.
+    """
+
+    example: Example
+    prediction: Any = None
+    score: float | None = None
+    status: Status = "ok"
+    seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    feedback: str | None = None
+    error: str | None = None
+    cause: BaseException | None = None
+    trace: Trace = field(default_factory=Trace)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars."""
+        return self.usage.cost_usd
+
+
+async def roll_out(
+    program: Module,
+    example: Example,
+    metric: Metric | None,
+    *,
+    timeout_s: float | None = None,
+    failure_score: float = 0.0,
+    bootstrapping: bool = False,
+) -> Row:
+    """Run a program on an example and score it.
+
+    What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row.
+    """
+    row = Row(example)
+    begun = time.perf_counter()
+    with metered(Meter()) as meter:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _run(row, program)
+                if row.status == "ok" and metric is not None:
+                    await _judge(row, metric, bootstrapping=bootstrapping)
+        except TimeoutError as error:
+            _fail(row, "timeout", error)
+            row.error = f"the example took longer than {timeout_s:g} s and was cancelled."
+    row.seconds = time.perf_counter() - begun
+    row.usage = meter.usage
+    if row.status != "ok":
+        row.score = failure_score if row.status in COUNTED else None
+    return row
+
+
+async def _run(row: Row, program: Module) -> None:
+    with recording(program) as recorder:
+        row.trace = recorder.trace
+        try:
+            row.prediction = await program.acall(**dict(row.example.inputs().items()))
+        except MUST_ACT:
+            raise
+        except AdapterParseError as error:
+            _fail(row, "parse_error", error)
+        except LMError as error:
+            _fail(row, "infra_error", error)
+        except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
+            _fail(row, "program_error", error)
+        else:
+            if hasattr(row.prediction, "__dict__"):
+                row.prediction.__dict__["_trace"] = recorder.trace
+
+
+async def _judge(row: Row, metric: Metric, *, bootstrapping: bool) -> None:
+    try:
+        score = await metric(row.example, row.prediction, row.trace if bootstrapping else None)
+    except MUST_ACT:
+        raise
+    except LMError as error:
+        _fail(row, "infra_error", error)
+    except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
+        _fail(row, "metric_error", error)
+    else:
+        row.score, row.feedback = score.value, score.feedback
+
+
+def _fail(row: Row, status: Status, error: BaseException) -> None:
+    row.status = status
+    row.cause = error
+    row.error = "".join(traceback.format_exception(error)).rstrip()

@@ -1,0 +1,1 @@
+"""Modules that users compose. Each is declared by a signature and written once, asynchronously."""

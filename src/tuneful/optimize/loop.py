@@ -1,0 +1,356 @@
+"""The one loop: it runs any recipe, and owns evaluation, budget, journal, the held-out split, statistics and report.
+
+The search sees the search rows only. What it proposes is then compared with the original on the held-out rows, paired
+row by row; a gain that could be noise is not returned. Every rollout is a journal record, and the loop works on the
+records alone, so a run that was stopped replays them and goes on, to the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuneful.errors import BudgetExceeded, DataError, UsageError
+from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hopeless
+from tuneful.evaluate.metric import Metric
+from tuneful.evaluate.rollout import Row, roll_out
+from tuneful.evaluate.statistics import Comparison, compare
+from tuneful.optimize.plan import Phase, Plan, tokens_of
+from tuneful.optimize.report import CompileReport, Measured, advise
+from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+from tuneful.program.budget import Budget, Meter
+from tuneful.program.concurrency import gather_bounded
+from tuneful.program.lm import current_lm
+from tuneful.program.module import Module
+from tuneful.program.rendered import Rendered
+from tuneful.program.runtime import context, metered, rollout, settings
+from tuneful.spec.example import Example
+from tuneful.store.journal import Journal
+from tuneful.wire.response import Usage
+
+if TYPE_CHECKING:
+    from tuneful.optimize.teleprompter import Teleprompter
+
+#: Trainsets below this size are searched whole: too few rows would be left to hold out.
+SMALLEST_SPLIT = 20
+
+#: Most rows held out when no valset is given, and their share.
+LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
+
+#: Chance of taking noise for a gain, over all finalists together (two-sided).
+ALPHA = 0.05
+
+#: Held-out rows are run in blocks, original and candidates in turn, so that a budget that ends the run early still
+#: leaves rows that all of them have.
+BLOCK = 40
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a user hands to `compile`."""
+
+    student: Module
+    trainset: Sequence[Example]
+    valset: Sequence[Example] | None
+    teacher: Module | None
+    budget: Budget
+    run: str | None
+    seed: int
+
+
+@dataclass
+class Loop:
+    """One compile."""
+
+    recipe: Teleprompter
+    task: Task
+    warnings: Counter[str] = field(default_factory=Counter)
+    replayed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_student(self.task.student)
+        self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
+        self.search, self.held_out = split(self.task, validated=self.metric is not None)
+        self.student = self.task.student.deepcopy()
+        self.teacher = (self.task.teacher or self.student).deepcopy()
+        self.brief = _brief(self)
+        _check(self)
+        self.meter = Meter(self.task.budget)
+        self.models: dict[str, None] = {}
+
+    async def run(self) -> Any:
+        """Search, compare, report; return the program."""
+        self.journal = Journal(settings.journal, self.task.run)
+        stop_reason = "finished"
+        state = self.recipe.init(self.brief)
+        finalists: list[Candidate] = []
+        records: list[list[Mapping[str, Any]]] = []
+        try:
+            with metered(self.meter):
+                try:
+                    while trials := self.recipe.ask(self.brief, state):
+                        state = self.recipe.tell(self.brief, state, [(t, await self._run(t)) for t in trials])
+                except BudgetExceeded as reached:
+                    stop_reason = f"the budget's limit on {reached.limit} was reached during the search"
+                finalists = [c for c in self.recipe.finalists(self.brief, state) if c]
+                if finalists and self.held_out and self.metric is not None:
+                    records = [[] for _ in range(len(finalists) + 1)]
+                    try:
+                        await self._compare([{}, *finalists], records)
+                    except BudgetExceeded as reached:
+                        stop_reason = f"the budget's limit on {reached.limit} was reached during the comparison"
+        finally:
+            self.journal.close()
+        return self._decide(state, finalists, records, stop_reason)
+
+    # --- running ---
+
+    async def _run(self, trial: Trial) -> list[Outcome]:
+        owner = self.student if trial.who == "student" else self.teacher
+        known = owner.parameters()
+        program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
+        ambient = self.recipe.teacher_settings if trial.who == "teacher" else None
+        rows: list[Row] = []
+
+        async def one(index: int) -> Outcome:
+            example = self.brief.trainset[index]
+            ready = _without_own_demos(program, example) if trial.leave_out else program
+            record = await self._record(ready, example, trial, len(self.brief.trainset), rows)
+            return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
+
+        with context(**ambient) if ambient else nullcontext():
+            return await gather_bounded(trial.rows, one, settings.num_threads)
+
+    async def _record(
+        self, program: Module, example: Example, trial: Trial, total: int, rows: list[Row]
+    ) -> dict[str, Any]:
+        """Return the record of a rollout, from the journal or by running it. Failures of the infrastructure are not
+        kept, so that a resumed run tries them again."""
+        key = _key(program, example, trial)
+        record = self.journal.read(key)
+        if record is None:
+            with rollout(trial.sample):
+                row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
+            rows.append(row)
+            stop_if_hopeless(rows, total)
+            record = _to_record(row)
+            if row.status != "infra_error":
+                self.journal.write(key, record)
+        else:
+            self.replayed += 1
+            self.meter.restore(Usage(**record["usage"]))
+        self._note(record)
+        return record
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        if record["status"] != "ok":
+            self.warnings[record["status"].replace("_", " ")] += 1
+        for step in record["steps"]:
+            self.warnings.update({f"{s} (salvage)": 1 for s in step["salvages"]})
+            if step["repairs"]:
+                self.warnings["repair turn"] += step["repairs"]
+            if step["truncated"]:
+                self.warnings["truncated answer"] += 1
+            self.models[step["model"]] = None
+
+    async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
+        programs = [self.student.with_parameters(c) for c in candidates]
+        rows: list[list[Row]] = [[] for _ in programs]
+        for start in range(0, len(self.held_out), BLOCK):
+            block = self.held_out[start : start + BLOCK]
+            finished = []
+            for program, candidate, done in zip(programs, candidates, rows, strict=True):
+                trial = Trial(candidate, ())
+
+                async def one(
+                    example: Example, program: Module = program, trial: Trial = trial, done: list[Row] = done
+                ) -> dict[str, Any]:
+                    return await self._record(program, example, trial, len(self.held_out), done)
+
+                finished.append(await gather_bounded(block, one, settings.num_threads))
+            for column, new in zip(records, finished, strict=True):
+                column.extend(new)
+
+    # --- deciding ---
+
+    def _decide(
+        self, state: State, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], stop_reason: str
+    ) -> Any:
+        baseline = best = comparison = None
+        candidate: Candidate = finalists[0] if finalists else {}
+        if not finalists:
+            verdict, advice = "nothing learned", "nothing was learned: the original is returned"
+        elif not records or not records[0]:
+            verdict = "not validated"
+            why = "there is no metric" if self.metric is None else (
+                "the budget ended before the comparison" if self.held_out else
+                f"the trainset has fewer than {SMALLEST_SPLIT} rows and there is no valset"
+            )
+            advice = f"not validated ({why}): the compiled program is returned as it is"
+        else:
+            comparisons = [_paired(records[0], column, self.task.seed) for column in records[1:]]
+            top = max(range(len(finalists)), key=lambda i: comparisons[i].difference)
+            candidate, comparison = finalists[top], comparisons[top]
+            baseline, best = Measured.of(records[0]), Measured.of(records[top + 1])
+            verdict, advice = advise(comparison, ALPHA / len(finalists))
+        report = CompileReport(
+            teleprompter=type(self.recipe).__name__,
+            settings=self.recipe.settings(),
+            verdict=verdict,
+            advice=advice,
+            stop_reason=stop_reason,
+            baseline=baseline,
+            best=best,
+            comparison=comparison,
+            candidate=candidate,
+            found=self.recipe.found(self.brief, state),
+            warnings=dict(self.warnings),
+            usage=self.meter.usage,
+            seconds=self.meter.seconds,
+            replayed=self.replayed,
+            search_rows=len(self.search),
+            held_out_rows=len(self.held_out),
+            data_hash=_hash([e.content_hash() for e in (*self.search, *self.held_out)]),
+            seed=self.task.seed,
+            models=[m for m in self.models if m],
+        )
+        program = self.student.with_parameters(candidate if report.improved else {})
+        program.__dict__["_report"] = report
+        return program
+
+
+def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example]]:
+    """Return the search rows and the held-out rows, by the seed and the size alone."""
+    train = list(task.trainset)
+    if task.valset is not None:
+        return train, list(task.valset)
+    if not validated or len(train) < SMALLEST_SPLIT:
+        return train, []
+    held = min(LARGEST_HOLD_OUT, int(len(train) * HELD_OUT_SHARE))
+    order = Brief({}, {}, (), task.seed).stream("held-out").sample(range(len(train)), len(train))
+    chosen = set(order[:held])
+    return [e for i, e in enumerate(train) if i not in chosen], [train[i] for i in sorted(chosen)]
+
+
+def _check_student(student: Any) -> None:
+    if not isinstance(student, Module):
+        raise UsageError(f"`compile` takes a program, a tf.Module, got {student!r:.80}.")
+    if not student.named_predictors():
+        raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
+
+
+def _check(loop: Loop) -> None:
+    """Raise what can be known to be wrong before any call."""
+    task = loop.task
+    if not task.trainset:
+        raise DataError("`trainset` is empty; it needs at least one example.")
+    if loop.recipe.metric is not None or loop.recipe.rollouts(loop.brief)[1]:
+        check_examples(task.trainset, "trainset")
+        check_program(task.student, task.trainset)
+    if task.valset is not None:
+        check_examples(task.valset, "valset")
+        check_program(task.student, task.valset)
+    if task.teacher is not None:
+        mine = {p for p, _ in task.student.named_predictors()}
+        theirs = {p for p, _ in task.teacher.named_predictors()}
+        if not mine & theirs:
+            raise UsageError(
+                f"the teacher shares no predictor with the student: {sorted(theirs)} against {sorted(mine)}. "
+                "A teacher is the same program, compiled or with another LM."
+            )
+
+
+def _brief(loop: Loop) -> Brief:
+    return Brief(
+        parameters=loop.student.parameters(),
+        signatures={path: p.signature for path, p in loop.student.named_predictors()},
+        trainset=loop.search,
+        seed=loop.task.seed,
+        teacher_has_demos=any(p.demos for p in loop.teacher.predictors()),
+    )
+
+
+def _without_own_demos(program: Module, example: Example) -> Module:
+    """Return the program without the demos that hold the example's own inputs."""
+    own = example.inputs().to_dict()
+
+    def is_own(demo: Mapping[str, Any] | Example) -> bool:
+        shared = [k for k in own if k in demo]
+        return bool(shared) and all(Example(demo).to_dict()[k] == own[k] for k in shared)
+
+    if not any(is_own(d) for p in program.predictors() for d in p.demos):
+        return program
+    copy = program.deepcopy()
+    for predictor in copy.predictors():
+        predictor.demos = [d for d in predictor.demos if not is_own(d)]
+    return copy
+
+
+def _paired(base: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], seed: int) -> Comparison:
+    pairs = [
+        (a["score"], b["score"])
+        for a, b in zip(base, other, strict=True)
+        if a["score"] is not None and b["score"] is not None
+    ]
+    return compare([a for a, _ in pairs], [b for _, b in pairs], seed)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
+
+
+def _key(program: Module, example: Example, trial: Trial) -> str:
+    """Return the identity of a rollout: everything that decides its record."""
+    endpoints = sorted({(p.lm or current_lm()).endpoint for p in program.predictors()})
+    values = {path: p.value for path, p in program.parameters().items()}
+    bootstrapping = trial.bootstrapping
+    return _hash([type(program).__name__, values, endpoints, example.content_hash(), trial.sample, bootstrapping])
+
+
+def _to_record(row: Row) -> dict[str, Any]:
+    steps = [
+        {
+            "path": s.path,
+            "inputs": Example(s.inputs).to_dict(),
+            "outputs": Example(s.outputs).to_dict(),
+            "model": s.model,
+            "salvages": list(s.salvages),
+            "repairs": s.repairs,
+            "truncated": any(c.truncated for r in s.responses for c in r.choices),
+        }
+        for s in row.trace
+    ]
+    return {
+        "score": row.score,
+        "status": row.status,
+        "feedback": row.feedback,
+        "error": row.error,
+        "seconds": round(row.seconds, 4),
+        "usage": row.usage.to_json(),
+        "steps": steps,
+    }
+
+
+def plan(recipe: Teleprompter, task: Task) -> Plan:
+    """Return what a compile will take; see `Teleprompter.plan`."""
+    loop = Loop(recipe, task)
+    predictors = loop.student.named_predictors()
+    rendered: dict[str, Rendered] = {path: p.render() for path, p in predictors}
+    zero_shot = sum(tokens_of(r.messages) for r in rendered.values())
+    longest = max(len(json.dumps(e.to_dict())) for e in task.trainset[:50]) // 4
+    with_demos = zero_shot + len(predictors) * longest * 20
+    search = recipe.rollouts(loop.brief)
+    checked = 2 * len(loop.held_out) if loop.metric is not None else 0
+    phases = [_phase("search", search, len(predictors), (zero_shot, with_demos))]
+    phases.append(_phase("comparison", (0 if search[1] else checked, checked), len(predictors), (zero_shot, with_demos)))
+    return Plan(tuple(phases), current_lm().price_per_million)
+
+
+def _phase(name: str, rollouts: tuple[int, int], predictors: int, tokens: tuple[int, int]) -> Phase:
+    low, high = rollouts
+    return Phase(name, rollouts, (low * predictors, high * predictors), (low * tokens[0], high * tokens[1]))

@@ -1,0 +1,1 @@
+"""Recipes: teleprompters, each a short composition of proposers and strategies. Recipes do not import one another."""

@@ -1,0 +1,85 @@
+"""What passes between a recipe and the loop: the brief, candidates, trials and their results. All plain data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tuneful.program.parameter import Parameter
+from tuneful.spec.example import Example
+from tuneful.spec.signature import Signature
+
+#: Values by parameter path, put on top of the program's own.
+Candidate = dict[str, Any]
+
+#: What a recipe remembers: JSON values only.
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a recipe may see: the program and the search rows. Held-out rows are not in it.
+
+    Args:
+        parameters: the student's, by path.
+        signatures: of the student's predictors, by path.
+        trainset: the rows to search on.
+        seed: where all chance comes from, through `stream`.
+        teacher_has_demos: whether the teacher brings demos of its own.
+    """
+
+    parameters: Mapping[str, Parameter]
+    signatures: Mapping[str, Signature]
+    trainset: Sequence[Example]
+    seed: int
+    teacher_has_demos: bool = False
+
+    def stream(self, name: str) -> random.Random:
+        """Return the random stream of a name: the same for a seed, whatever other streams are used for."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def tunable(self, path: str) -> bool:
+        """Say whether a parameter exists and is not frozen."""
+        return path in self.parameters and not self.parameters[path].frozen
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate to be run on some rows of the brief's trainset.
+
+    Args:
+        candidate: the values to run with.
+        rows: indices of the rows.
+        who: whose values the candidate is put on top of.
+        sample: 0 is the ordinary run; others are independent repetitions, sampled anew.
+        leave_out: run each row without the demos that were made from it, so that it cannot copy its own answer.
+        bootstrapping: whether the metric gets the trace, and may be stricter.
+    """
+
+    candidate: Candidate
+    rows: tuple[int, ...]
+    who: Literal["student", "teacher"] = "student"
+    sample: int = 0
+    leave_out: bool = False
+    bootstrapping: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one row of a trial, as JSON values: the same whether it ran just now or is read from the journal.
+
+    Args:
+        row: index of the row.
+        score: the metric's value, or None where nothing can be said.
+        status: see `tuneful.evaluate.rollout.Row`.
+        steps: the run's steps: path, inputs, outputs.
+        detail: the whole record, as the journal keeps it.
+    """
+
+    row: int
+    score: float | None
+    status: str
+    steps: tuple[Mapping[str, Any], ...]
+    detail: Mapping[str, Any]

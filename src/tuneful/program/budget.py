@@ -1,0 +1,106 @@
+"""Budget: hard limits on what a piece of work may use; Meter: what it has used, enforced where requests leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, fields
+
+from tuneful.errors import BudgetExceeded, UsageError
+from tuneful.wire.response import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits shared by everything in a scope: task, teacher, proposer and judge alike. None is no limit.
+
+    A limit is exceeded by no more than the calls in flight when it is reached. Cached calls cost nothing.
+
+    Args:
+        usd: US dollars. Every model used must have a known price (local models cost 0).
+        tokens: tokens sent and generated.
+        calls: requests to models.
+        seconds: wall time.
+    """
+
+    usd: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and not value >= 0:
+                raise UsageError(f"Budget({f.name}={value!r}): a limit is a number of at least 0, or None.")
+
+    def __str__(self) -> str:
+        given = [f"{f.name}={getattr(self, f.name):g}" for f in fields(self) if getattr(self, f.name) is not None]
+        return f"Budget({', '.join(given)})"
+
+
+class Meter:
+    """Counts what a scope uses, by model, and refuses a request once the budget is used up. Thread-safe."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._departed = 0
+        self._by_model: dict[str, Usage] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds since the scope began."""
+        return time.monotonic() - self._begun
+
+    @property
+    def usage(self) -> Usage:
+        """What has been used, all models together."""
+        with self._lock:
+            return sum(self._by_model.values(), Usage())
+
+    def by_model(self) -> dict[str, Usage]:
+        """Return what has been used, by model."""
+        with self._lock:
+            return dict(self._by_model)
+
+    def depart(self, model: str, *, priced: bool) -> None:
+        """Note that a request is about to leave.
+
+        Raises:
+            BudgetExceeded: a limit is reached; the request must not leave.
+            UsageError: there is a limit in dollars and the model has no known price.
+        """
+        limit = self.budget
+        with self._lock:
+            spent = sum(self._by_model.values(), Usage())
+            if limit.usd is not None and not priced:
+                raise UsageError(
+                    f"the budget has a limit in dollars, but the price of `{model}` is not known. "
+                    "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
+                )
+            if limit.calls is not None and self._departed >= limit.calls:
+                raise _exceeded(limit, "calls", f"{self._departed} calls")
+            if limit.tokens is not None and spent.total_tokens >= limit.tokens:
+                raise _exceeded(limit, "tokens", f"{spent.total_tokens} tokens")
+            if limit.usd is not None and (spent.cost_usd or 0.0) >= limit.usd and limit.usd > 0:
+                raise _exceeded(limit, "usd", f"{spent.cost_usd:.4f} dollars")
+            if limit.seconds is not None and self.seconds >= limit.seconds:
+                raise _exceeded(limit, "seconds", f"{self.seconds:.1f} seconds")
+            self._departed += 1
+
+    def restore(self, usage: Usage) -> None:
+        """Note what a run had used before it was stopped, so that its budget covers the whole of it."""
+        with self._lock:
+            self._departed += usage.calls
+            self._by_model["before the restart"] = self._by_model.get("before the restart", Usage()) + usage
+
+    def settle(self, model: str, usage: Usage) -> None:
+        """Note what a request has used."""
+        with self._lock:
+            self._by_model[model] = self._by_model.get(model, Usage()) + usage
+
+
+def _exceeded(budget: Budget, limit: str, spent: str) -> BudgetExceeded:
+    return BudgetExceeded(f"{budget} is used up: {spent} spent. Nothing more was sent.", limit=limit)

@@ -1,0 +1,45 @@
+"""Bounded concurrency with results in the order of the items, whatever the timing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def gather_bounded(
+    items: Sequence[T], work: Callable[[T], Awaitable[Any]], limit: int, *, keep_errors: bool = False
+) -> list[Any]:
+    """Run `work` on every item, at most `limit` at once.
+
+    Args:
+        items: what to work on.
+        work: an asynchronous function of one item.
+        limit: items in flight.
+        keep_errors: put an exception in the place of its result. Otherwise the first one cancels the rest and is raised.
+
+    Returns:
+        One result for each item, in their order.
+    """
+    results: list[Any] = [None] * len(items)
+    upcoming = iter(enumerate(items))
+
+    async def worker() -> None:
+        for index, item in upcoming:
+            try:
+                results[index] = await work(item)
+            except Exception as error:
+                if not keep_errors:
+                    raise
+                results[index] = error
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(max(1, min(limit, len(items))))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return results

@@ -1,0 +1,367 @@
+"""Module: a program, or a part of one: a tree of named parts with a `forward` in plain Python."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from tuneful.errors import InputError, UsageError, nearest
+from tuneful.program import state
+from tuneful.program.concurrency import gather_bounded
+from tuneful.program.parameter import Parameter, Tunable
+from tuneful.program.portal import portal
+from tuneful.program.runtime import inspect_history, settings
+from tuneful.program.trace import current_recorder, recording
+from tuneful.spec.example import Example
+from tuneful.spec.prediction import Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuneful.program.lm import LM
+    from tuneful.program.predict import Predict
+    from tuneful.program.rendered import Rendered
+
+
+class Module:
+    """A program or a part of one.
+
+    Declare the parts in `__init__` (modules as attributes, in lists, tuples or dicts, nested as you like; your own
+    numbers as `Choice`, `Integer`, `Real`), and write what it does in `forward`, as `def` or `async def`:
+
+        class Answer(tf.Module):
+            def __init__(self):
+                self.k = tf.Choice([1, 3, 5], default=3)
+                self.retrieve = tf.Retrieve()
+                self.answer = tf.ChainOfThought("context: list[str], question -> answer")
+
+            def forward(self, question):
+                passages = self.retrieve(question, k=self.k).passages
+                return self.answer(context=passages, question=question)
+
+    `program(...)` runs it and blocks; `await program.acall(...)` runs it in an event loop.
+    """
+
+    def __init__(self) -> None:
+        """Nothing to do: calling `super().__init__()` is optional in a subclass."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Tunable):
+            self.__dict__.setdefault("_tunables", {})[name] = value
+        elif name in self.__dict__.get("_tunables", {}):
+            self.__dict__["_tunables"][name] = self.__dict__["_tunables"][name].with_value(value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        tunables = self.__dict__.get("_tunables", {})
+        if name in tunables:
+            return tunables[name].value
+        raise AttributeError(f"{type(self).__name__} has no attribute `{name}`.{nearest(name, self.__dict__)}")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the program does. Write it in a subclass, as `def` or `async def`."""
+        raise UsageError(f"{type(self).__name__} has no `forward`: write what it does as `def forward(self, ...)`.")
+
+    # --- running ---
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program and block until it is done."""
+        if inspect.iscoroutinefunction(self.forward):
+            return portal.run(self.acall(*args, **kwargs))
+        if portal.inside():
+            raise UsageError(
+                f"{type(self).__name__} was called in the blocking way inside `async def forward`. "
+                "Write `await self.step.acall(...)` there."
+            )
+        if current_recorder() is not None:
+            return self._forward(args, kwargs)
+        with recording(self) as recorder:
+            return _with_trace(self._forward(args, kwargs), recorder.trace)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program in the current event loop. A plain `forward` runs in a worker thread."""
+        if current_recorder() is not None:
+            return await self._aforward(args, kwargs)
+        with recording(self) as recorder:
+            return _with_trace(await self._aforward(args, kwargs), recorder.trace)
+
+    async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self.forward):
+            return await self._forward(args, kwargs)
+        return await portal.in_thread(lambda: self._forward(args, kwargs))
+
+    def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call `forward` once its arguments are known to fit, so that a slip costs no call."""
+        try:
+            inspect.signature(self.forward).bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputError(
+                f"{type(self).__name__}.forward{inspect.signature(self.forward)} cannot take these arguments: {error}. "
+                "No model was called."
+            ) from error
+        return self.forward(*args, **kwargs)
+
+    def batch(
+        self,
+        examples: Sequence[Example | Mapping[str, Any]],
+        num_threads: int | None = None,
+        *,
+        return_failed_examples: bool = False,
+    ) -> Any:
+        """Run the program on many examples at once and block.
+
+        Args:
+            examples: examples with inputs marked, or mappings of inputs.
+            num_threads: runs in flight; by default the setting.
+            return_failed_examples: return (results, failed examples, their errors) and put None for a failure. By
+                default the first failure is raised.
+        """
+        return portal.run(self.abatch(examples, num_threads, return_failed_examples=return_failed_examples))
+
+    async def abatch(
+        self,
+        examples: Sequence[Example | Mapping[str, Any]],
+        num_threads: int | None = None,
+        *,
+        return_failed_examples: bool = False,
+    ) -> Any:
+        """Do what `batch` does, in the current event loop."""
+        inputs = [dict(e.inputs().items()) if isinstance(e, Example) else dict(e) for e in examples]
+
+        async def one(given: dict[str, Any]) -> Any:
+            return await self.acall(**given)
+
+        outcomes = await gather_bounded(
+            inputs, one, num_threads or settings.num_threads, keep_errors=return_failed_examples
+        )
+        if not return_failed_examples:
+            return outcomes
+        failed = [(e, o) for e, o in zip(examples, outcomes, strict=True) if isinstance(o, Exception)]
+        results = [None if isinstance(o, Exception) else o for o in outcomes]
+        return results, [e for e, _ in failed], [o for _, o in failed]
+
+    # --- the tree ---
+
+    def named_sub_modules(self) -> list[tuple[str, Module]]:
+        """Return every part with its path, this module itself first under "". A shared part counts once."""
+        return list(_walk(self, "", set()))
+
+    def named_predictors(self) -> list[tuple[str, Predict]]:
+        """Return the predictors, the leaves that ask a model, with their paths."""
+        return [(path, m) for path, m in self.named_sub_modules() if m._is_predictor]  # type: ignore[misc]
+
+    _is_predictor = False
+
+    def predictors(self) -> list[Predict]:
+        """Return the predictors."""
+        return [p for _, p in self.named_predictors()]
+
+    def map_named_predictors(self, function: Callable[[Predict], Predict]) -> Self:
+        """Replace each predictor by what `function` makes of it."""
+        for path, predictor in self.named_predictors():
+            _replace(self, path, function(predictor))
+        return self
+
+    # --- parameters ---
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return everything that a teleprompter may set, by path: see `Parameter`. Frozen ones are marked."""
+        found: dict[str, Parameter] = {}
+        for path, module in self.named_sub_modules():
+            prefix = f"{path}." if path else ""
+            frozen = _frozen_test(self, path)
+            for name, (kind, value, space) in module._own_parameters().items():
+                full = prefix + name
+                found[full] = Parameter(full, kind, value, frozen(full), space)
+        return found
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """Return `parameters()` as pairs."""
+        return list(self.parameters().items())
+
+    def _own_parameters(self) -> dict[str, tuple[Any, Any, Tunable | None]]:
+        return {n: (t.kind, t.value, t) for n, t in self.__dict__.get("_tunables", {}).items()}
+
+    def _set_parameter(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy of the program with some parameters set.
+
+        Args:
+            values: JSON values by path, as `parameters()` names them.
+
+        Raises:
+            UsageError: an unknown path (the nearest is named), or a value outside its space.
+        """
+        known = self.parameters()
+        for path in values:
+            if path not in known:
+                raise UsageError(
+                    f"the program has no parameter `{path}`.{nearest(path, known)} It has: {', '.join(known)}."
+                )
+        program = self.deepcopy()
+        modules = dict(program.named_sub_modules())
+        for path, value in values.items():
+            owner, _, name = path.rpartition(".")
+            modules[owner]._set_parameter(name, copy.deepcopy(value))
+        return program
+
+    def freeze(self, *patterns: str) -> Self:
+        """Keep teleprompters away from the parameters that match: "answer.*", "*.instructions". Returns self."""
+        self.__dict__["_frozen"] = (*self.__dict__.get("_frozen", ()), *(patterns or ("*",)))
+        return self
+
+    def unfreeze(self) -> Self:
+        """Undo every `freeze` of this module. Returns self."""
+        self.__dict__.pop("_frozen", None)
+        return self
+
+    # --- copies ---
+
+    def deepcopy(self) -> Self:
+        """Return a copy that shares nothing that can change; LMs, with their connections, are shared."""
+        return copy.deepcopy(self)
+
+    def reset_copy(self) -> Self:
+        """Return a copy with demos dropped. Instructions, wording, numbers and LMs stay."""
+        program = self.deepcopy()
+        for predictor in program.predictors():
+            predictor.reset()
+        return program
+
+    def set_lm(self, lm: LM | None) -> None:
+        """Give every predictor this LM; None makes them use the configured one."""
+        for predictor in self.predictors():
+            predictor.lm = lm
+
+    def get_lm(self) -> LM | None:
+        """Return the LM that all predictors share, None meaning the configured one. UsageError where they differ."""
+        found = {id(p.lm): p.lm for p in self.predictors()}
+        if len(found) > 1:
+            raise UsageError(f"the predictors have {len(found)} different LMs; look at each predictor's `lm`.")
+        return next(iter(found.values()), None)
+
+    def using(self, *, lm: LM | None = None, adapter: Any = None, **sampling: Any) -> Self:
+        """Return the program bound to an LM, an adapter or sampling options. This one is not changed.
+
+        A predictor that is bound inside a `forward` keeps its path in traces.
+        """
+        program = copy.deepcopy(self, {"keep_tokens": True})  # type: ignore[dict-item]
+        for predictor in program.predictors():
+            predictor.bind(lm=lm, adapter=adapter, **sampling)
+        return program
+
+    # --- looking, saving ---
+
+    def render(self, **inputs: Any) -> Rendered | dict[str, Rendered]:
+        """Return the exact messages that would be sent, with token counts. No model is called.
+
+        A predictor renders its inputs. A larger program returns one entry for each predictor, by path, with the
+        inputs that it will only know when it runs shown as `{name}`.
+        """
+        return {path: p.render(**inputs) for path, p in self.named_predictors()}
+
+    def inspect_history(self, n: int = 1, file: Any = None) -> None:
+        """Print the last n calls of this process."""
+        inspect_history(n, file)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the program's state as JSON values; see `tuneful.program.state`."""
+        return state.dump_state(self)
+
+    def load_state(self, saved: Mapping[str, Any]) -> Self:
+        """Set this program's parameters from a state. Raises StateError, with the differences, where it does not fit."""
+        state.load_state(self, saved)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the program's state to a JSON file: parameters and provenance, never code, keys or history."""
+        state.save(self, path)
+
+    def load(self, path: str | Path) -> Self:
+        """Read a state from a JSON file into this program and return it. Raises StateError where it does not fit."""
+        state.load(self, path)
+        return self
+
+    @property
+    def report(self) -> Any:
+        """What the teleprompter that compiled this program has to say, or None."""
+        return self.__dict__.get("_report")
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}("]
+        for name, tunable in self.__dict__.get("_tunables", {}).items():
+            lines.append(f"  {name} = {tunable.value!r}  # {tunable.kind}")
+        for path, predictor in self.named_predictors():
+            lines.append(f"  {path} = {predictor!r}")
+        return "\n".join([*lines, ")"]) if len(lines) > 1 else f"{type(self).__name__}()"
+
+
+def _with_trace(result: Any, trace: Any) -> Any:
+    if isinstance(result, Prediction):
+        result.__dict__["_trace"] = trace
+    return result
+
+
+def _walk(module: Module, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield path, module
+    for name, value in module.__dict__.items():
+        if not name.startswith("_"):
+            yield from _parts(value, f"{path}.{name}" if path else name, seen)
+
+
+def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    if isinstance(value, Module):
+        yield from _walk(value, path, seen)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _parts(item, f"{path}[{i}]", seen)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _parts(item, f"{path}[{key!r}]", seen)
+
+
+def _replace(root: Module, path: str, new: Module) -> None:
+    """Put `new` where `path` leads: `a.b[0]['c']`."""
+    steps = re.findall(r"[^.\[\]]+|\[\d+\]|\['[^']*'\]", path)
+    owner: Any = root
+    for step in steps[:-1]:
+        owner = _follow(owner, step)
+    last = steps[-1]
+    if last.startswith("["):
+        owner[_key(last)] = new
+    else:
+        setattr(owner, last, new)
+
+
+def _follow(owner: Any, step: str) -> Any:
+    return owner[_key(step)] if step.startswith("[") else getattr(owner, step)
+
+
+def _key(step: str) -> int | str:
+    inner = step[1:-1]
+    return inner[1:-1] if inner.startswith("'") else int(inner)
+
+
+def _frozen_test(root: Module, path: str) -> Callable[[str], bool]:
+    """Return a test for paths below `path`: whether a `freeze` on the way from the root covers them."""
+    patterns: list[tuple[str, re.Pattern[str]]] = []
+    for owner_path, module in root.named_sub_modules():
+        inside = owner_path == "" or path == owner_path or path.startswith((f"{owner_path}.", f"{owner_path}["))
+        if inside:
+            prefix = f"{owner_path}." if owner_path else ""
+            patterns += [(prefix, _glob(p)) for p in module.__dict__.get("_frozen", ())]
+    return lambda full: any(p.fullmatch(full.removeprefix(prefix)) is not None for prefix, p in patterns)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern in which only `*` is special, so that `steps[0]` means what it says."""
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))

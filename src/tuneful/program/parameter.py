@@ -1,0 +1,107 @@
+"""Parameters: everything of a program that a teleprompter may set, as JSON values under paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tuneful.errors import UsageError
+
+Kind = Literal["instructions", "wording", "demos", "adapter", "lm", "sampling", "choice", "integer", "real"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a program, as it stands.
+
+    Args:
+        path: where it is, such as "answer.predict.demos" or "k".
+        kind: what it is.
+        value: its value, as JSON.
+        frozen: whether teleprompters must leave it alone.
+        space: the declared values of a `Choice`, `Integer` or `Real`; None for the others.
+    """
+
+    path: str
+    kind: Kind
+    value: Any
+    frozen: bool = False
+    space: Tunable | None = None
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """A number or a choice in the user's own logic. In `forward` it reads as its plain value.
+
+    >>> Choice([1, 3, 5], default=3).value, Integer(1, 8).value, Real(0.0, 1.0, default=0.5).value
+    (3, 1, 0.5)
+    """
+
+    value: Any = None
+
+    kind = "choice"
+
+    def with_value(self, value: Any) -> Tunable:
+        """Return the tunable at another value. Raises UsageError where the value is outside its space."""
+        self.check(value)
+        return replace(self, value=value)
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError unless `value` belongs to the space."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, init=False)
+class Choice(Tunable):
+    """One of several JSON values."""
+
+    values: tuple[Any, ...] = ()
+    kind = "choice"
+
+    def __init__(self, values: Sequence[Any], *, default: Any = None, value: Any = None) -> None:
+        if not values:
+            raise UsageError("Choice needs at least one value, got none.")
+        object.__setattr__(self, "values", tuple(values))
+        start = value if value is not None else (default if default is not None else self.values[0])
+        self.check(start)
+        object.__setattr__(self, "value", start)
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError unless `value` is one of the values."""
+        if value not in self.values:
+            raise UsageError(f"{value!r} is none of the values of Choice({list(self.values)!r}).")
+
+
+@dataclass(frozen=True, init=False)
+class _Range(Tunable):
+    low: Any = 0
+    high: Any = 0
+    log: bool = False
+
+    def __init__(self, low: Any, high: Any, *, default: Any = None, log: bool = False, value: Any = None) -> None:
+        if not low <= high or (log and low <= 0):
+            raise UsageError(f"{type(self).__name__}({low!r}, {high!r}): expected low <= high, and low > 0 with log=True.")
+        for name, given in (("low", low), ("high", high), ("log", log)):
+            object.__setattr__(self, name, given)
+        start = value if value is not None else (default if default is not None else low)
+        self.check(start)
+        object.__setattr__(self, "value", start)
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError unless `value` is a number of the right kind in the range."""
+        kinds: tuple[type, ...] = (int,) if isinstance(self, Integer) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
+            raise UsageError(f"{value!r} is not in {type(self).__name__}({self.low!r}, {self.high!r}).")
+
+
+class Integer(_Range):
+    """A whole number from low to high, both included; `log=True` where its size matters, not its difference."""
+
+    kind = "integer"
+
+
+class Real(_Range):
+    """A number from low to high, both included; `log=True` where its size matters, not its difference."""
+
+    kind = "real"

@@ -1,0 +1,100 @@
+"""The only bridge between blocking and asynchronous code.
+
+One background event loop owns all model I/O of the process; worker threads run user code that blocks (plain
+`forward` methods, metrics, tools). So a program runs the same in a script, in Jupyter, inside a running event loop
+and in many threads at once. Context variables travel with every hand-over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from tuneful.errors import UsageError
+
+T = TypeVar("T")
+
+#: Threads are made on demand and reused; the number is only a fence against runaway recursion.
+_MOST_THREADS = 4096
+
+
+class Portal:
+    """A background event loop and a pool of worker threads, both started at first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._workers: ThreadPoolExecutor | None = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is not None and self._pid == os.getpid():
+            return self._loop
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():  # threads do not survive a fork: start anew
+                loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=loop.run_forever, name="tuneful-loop", daemon=True)
+                self._workers = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tuneful-worker")
+                self._pid = os.getpid()
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    def inside(self) -> bool:
+        """Say whether the current thread is the background loop's."""
+        return self._thread is not None and threading.current_thread() is self._thread
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop and block until it is done. Ctrl-C cancels it.
+
+        Raises:
+            UsageError: called on the background loop itself, which would wait for itself for ever.
+        """
+        if self.inside():
+            work.close()
+            raise UsageError(
+                "a program was called in the blocking way inside `async def forward`. "
+                "Write `await self.step.acall(...)` there, or make the forward a plain `def`."
+            )
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._started())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def bring(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop, awaited from whichever loop this is. Cancelling cancels it."""
+        if self.inside():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run a blocking function in a worker thread, with the current context variables."""
+        self._started()
+        assert self._workers is not None
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
+
+    def close(self) -> None:
+        """Stop the loop and the threads; the next use starts them again."""
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid() or self._thread is None or self._workers is None:
+                return
+            self._workers.shutdown(wait=False, cancel_futures=True)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5)
+            if not self._thread.is_alive():
+                self._loop.close()
+            self._loop = None
+
+
+portal = Portal()
+atexit.register(portal.close)

@@ -1,0 +1,73 @@
+"""Rendered: what would be sent, to look at before anything is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tuneful.adapters.base import Adapter
+from tuneful.program.portal import portal
+from tuneful.wire.messages import Message
+from tuneful.wire.request import Request
+
+if TYPE_CHECKING:
+    from tuneful.program.lm import LM
+
+#: Characters of English text in a token, for models whose tokenizer is not at hand.
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A request as it would be sent, byte for byte.
+
+    Args:
+        request: the request: messages, constraint, sampling.
+        adapter: name of the adapter that made it.
+        model: the model it would go to.
+    """
+
+    request: Request
+    adapter: str
+    model: str
+    _lm: LM
+
+    @classmethod
+    def of(cls, request: Request, lm: LM, adapter: Adapter) -> Rendered:
+        """Return the rendering of a request."""
+        return cls(request, adapter.name, lm.model, lm)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages."""
+        return self.request.messages
+
+    @cached_property
+    def _counted(self) -> int | None:
+        return portal.run(self._lm.backend.count_tokens(self.messages))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model's own tokenizer counted; otherwise `tokens` is an estimate from the characters."""
+        return self._counted is not None
+
+    @property
+    def tokens(self) -> int:
+        """Length of the prompt in tokens. With the embedded model this loads it, the first time."""
+        if self._counted is not None:
+            return self._counted
+        return sum(len(m.content) for m in self.messages) // _CHARS_PER_TOKEN
+
+    def __str__(self) -> str:
+        turns = "\n\n".join(f"[{m.role}]\n{m.content}" for m in self.messages)
+        about = "" if self.exact else "about "
+        parts = [turns, f"({about}{self.tokens} tokens, adapter {self.adapter}, model {self.model})"]
+        if self.request.grammar:
+            parts.insert(1, f"[the answer must match this grammar]\n{self.request.grammar}")
+        if self.request.json_schema:
+            parts.insert(1, f"[the answer must match this JSON schema]\n{self.request.json_schema}")
+        return "\n\n".join(parts)
+
+    def __repr__(self) -> str:
+        return str(self)

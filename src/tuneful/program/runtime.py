@@ -1,0 +1,186 @@
+"""The one door to ambient state: `settings`, `configure`, `context`.
+
+`configure` sets process-wide values and may be called from any thread or task, at any time. `context` sets values for
+a block of code; it holds only what it was given, so a later `configure` of something else shows through. Both are
+read through context variables, which the portal carries into every thread and task that works for a call.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tuneful.errors import UsageError, nearest
+from tuneful.program.budget import Meter
+from tuneful.wire.request import Request
+from tuneful.wire.response import Response, Usage
+
+#: Settings and their defaults.
+DEFAULTS: dict[str, Any] = {
+    "lm": None,  # the LM that predictors use which have none of their own
+    "adapter": None,  # an Adapter, its name, or None for "auto"
+    "rm": None,  # the retriever: (query, k) -> passages
+    "num_threads": 8,  # examples in flight in Evaluate, batch and compile
+    "max_repairs": 1,  # 0 or 1: turns that show the model what is wrong with its answer
+    "history_size": 10,  # calls kept for inspect_history
+    "journal": ".tuneful/journal.sqlite",  # where named runs are kept
+}
+
+_overrides: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("tuneful_overrides", default=())
+_meters: ContextVar[tuple[Meter, ...]] = ContextVar("tuneful_meters", default=())
+_configured: dict[str, Any] = {}
+_lock = threading.Lock()
+_history: deque[tuple[str, Request, Response]] = deque(maxlen=DEFAULTS["history_size"])
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        if name not in DEFAULTS:
+            raise UsageError(f"there is no setting `{name}`.{nearest(name, DEFAULTS)} Settings: {', '.join(DEFAULTS)}.")
+        if name == "lm" and value is not None and not hasattr(value, "complete"):
+            raise UsageError(f"`lm` must be a tf.LM, got {value!r:.80}. Write tf.configure(lm=tf.LM({value!r:.60})).")
+        if name == "num_threads" and (not isinstance(value, int) or value < 1):
+            raise UsageError(f"`num_threads` must be a whole number of at least 1, got {value!r}.")
+        if name == "max_repairs" and value not in (0, 1):
+            raise UsageError(f"`max_repairs` must be 0 or 1, got {value!r}.")
+    return values
+
+
+def configure(**values: Any) -> None:
+    """Set process-wide values; see `DEFAULTS` for what there is. Raises UsageError for an unknown setting."""
+    global _history
+    _checked(values)
+    with _lock:
+        _configured.update(values)
+        if "history_size" in values:
+            _history = deque(_history, maxlen=values["history_size"])
+
+
+@contextmanager
+def context(**values: Any) -> Iterator[None]:
+    """Set values for a block of code, and for every thread and task that works for it."""
+    token = _overrides.set((*_overrides.get(), _checked(values)))
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+class Settings:
+    """The values in force here: `context` over `configure` over the defaults. Read-only; attributes are settings."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in DEFAULTS:
+            raise AttributeError(f"there is no setting `{name}`.{nearest(name, DEFAULTS)}")
+        for layer in reversed(_overrides.get()):
+            if name in layer:
+                return layer[name]
+        return _configured.get(name, DEFAULTS[name])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise UsageError(f"settings are not set by attribute. Use tf.configure({name}=...) or tf.context({name}=...).")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a setting, or `default` where there is none of that name or it is None."""
+        found = getattr(self, name, None)
+        return default if found is None else found
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{n}={getattr(self, n)!r}' for n in DEFAULTS)})"
+
+
+settings = Settings()
+
+
+# --- meters: who is charged for a request ---
+
+
+def meters() -> tuple[Meter, ...]:
+    """Return the meters of every scope that this code runs in, the outermost first."""
+    return _meters.get()
+
+
+@contextmanager
+def metered(meter: Meter) -> Iterator[Meter]:
+    """Charge everything in the block to `meter` as well."""
+    token = _meters.set((*_meters.get(), meter))
+    try:
+        yield meter
+    finally:
+        _meters.reset(token)
+
+
+@contextmanager
+def track_usage() -> Iterator[Meter]:
+    """Count calls, tokens and cost of a block, concurrent work included.
+
+    Yields a meter: `meter.usage` is the sum, `meter.by_model()` the parts.
+    """
+    with metered(Meter()) as meter:
+        yield meter
+
+
+# --- independent repetitions ---
+
+
+_rollout: ContextVar[int] = ContextVar("tuneful_rollout", default=0)
+
+
+def current_rollout() -> int:
+    """Return the number of the repetition that this code is part of; 0 is the ordinary run."""
+    return _rollout.get()
+
+
+@contextmanager
+def rollout(number: int) -> Iterator[None]:
+    """Make the block an independent repetition: its requests are other requests, sampled anew."""
+    token = _rollout.set(number)
+    try:
+        yield
+    finally:
+        _rollout.reset(token)
+
+
+# --- the last few calls ---
+
+
+def remember(model: str, request: Request, response: Response) -> None:
+    """Keep a call for `inspect_history`; the oldest falls out."""
+    _history.append((model, request, response))
+
+
+def inspect_history(n: int = 1, file: Any = None) -> None:
+    """Print the last n calls of this process: every message as sent, and the answers.
+
+    The last 10 are kept; `configure(history_size=...)` changes it. Nothing is kept on disk.
+    """
+    out = file or sys.stdout
+    shown = list(_history)[-n:] if n > 0 else []
+    if not shown:
+        out.write("No calls yet.\n")
+    for model, request, response in shown:
+        out.write(f"\n--- {model} ---\n")
+        for message in request.messages:
+            out.write(f"\n[{message.role}]\n{message.content}\n")
+        for choice in response.choices:
+            out.write(f"\n[answer, {choice.finish_reason}]\n{choice.text}\n")
+        out.write(f"\n{usage_line(response.usage)}\n")
+
+
+def usage_line(usage: Usage) -> str:
+    """Return usage as a line for people."""
+    cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+    return (
+        f"{usage.calls:,} calls, {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} from the prefix cache), "
+        f"{usage.completion_tokens:,} generated, {cost}"
+    )
+
+
+def notice(line: str) -> None:
+    """Say one line to the person at the terminal, on standard error."""
+    sys.stderr.write(f"tuneful: {line}\n")

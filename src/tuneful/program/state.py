@@ -1,0 +1,111 @@
+"""Saving and loading: a program's parameters as one readable JSON file. Never code, keys or history."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneful.errors import StateError
+
+if TYPE_CHECKING:
+    from tuneful.program.module import Module
+
+FORMAT = 1
+
+
+def dump_state(program: Module) -> dict[str, Any]:
+    """Return the state of a program as JSON values.
+
+    Keys: `format` (the version of this layout), `program` (class name), `signatures` (by predictor path: a hash and
+    the string form of the interface), `parameters` (by path), `provenance` (what compiled it, or null).
+    """
+    signatures = {
+        path: {"hash": p.signature.interface_hash, "signature": str(p.signature)}
+        for path, p in program.named_predictors()
+    }
+    report = program.report
+    return {
+        "format": FORMAT,
+        "program": type(program).__name__,
+        "signatures": signatures,
+        "parameters": {path: p.value for path, p in program.parameters().items()},
+        "provenance": report.provenance() if report is not None else program.__dict__.get("_provenance"),
+    }
+
+
+def load_state(program: Module, state: Mapping[str, Any]) -> None:
+    """Set the parameters of a program, all or none.
+
+    Raises:
+        StateError: the state is of another layout, or of another program; it lists the differences.
+    """
+    if not isinstance(state, Mapping) or "parameters" not in state:
+        raise StateError("this is no saved program: it has no `parameters`. Was it written by `program.save(...)`?")
+    if state.get("format") != FORMAT:
+        raise StateError(
+            f"the saved program has layout {state.get('format')!r}; this version reads layout {FORMAT}. "
+            "Load it with the version that saved it, or save it anew."
+        )
+    differences = _differences(program, state)
+    if differences:
+        listed = "\n".join(f"  - {d}" for d in differences)
+        raise StateError(
+            f"the saved {state.get('program')} does not fit this {type(program).__name__}:\n{listed}\n"
+            "Nothing was changed. Load it into the program that it was saved from, or compile this one."
+        )
+    rebuilt = program.with_parameters(state["parameters"])
+    mine, new = dict(program.named_sub_modules()), dict(rebuilt.named_sub_modules())
+    for path, module in mine.items():
+        for key, value in new[path].__dict__.items():
+            if key == "_tunables" or (module._is_predictor and key != "token"):
+                module.__dict__[key] = value
+    program.__dict__["_provenance"] = state.get("provenance")
+
+
+def _differences(program: Module, state: Mapping[str, Any]) -> list[str]:
+    found = []
+    saved = state.get("signatures", {})
+    mine = {path: p.signature for path, p in program.named_predictors()}
+    for path in sorted({*saved, *mine}):
+        if path not in mine:
+            found.append(f"predictor `{path}` is saved, but the program has none there")
+        elif path not in saved:
+            found.append(f"predictor `{path}` is in the program, but not saved")
+        elif saved[path]["hash"] != mine[path].interface_hash:
+            found.append(f"predictor `{path}`: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
+    known = program.parameters()
+    paths = {path.rpartition(".")[0] for path in known}
+    for path in state["parameters"]:
+        if path not in known and path.rpartition(".")[0] in paths | {""} and path.rpartition(".")[0] not in saved:
+            found.append(f"parameter `{path}` is saved, but the program has none there")
+    return found
+
+
+def save(program: Module, path: str | Path) -> None:
+    """Write the state to a `.json` file, whole or not at all. Raises StateError for another suffix."""
+    target = Path(path)
+    if target.suffix != ".json":
+        raise StateError(f"a program is saved as JSON: {str(target)!r} does not end in `.json`.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(dump_state(program), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def load(program: Module, path: str | Path) -> None:
+    """Read a state from a file into a program. Raises StateError where the file or the state does not fit."""
+    source = Path(path)
+    try:
+        text = source.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StateError(f"the saved program {str(source)!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise StateError(f"{str(source)!r} is no JSON file.") from error
+    try:
+        state = json.loads(text)
+    except ValueError as error:
+        raise StateError(f"{str(source)!r} is no JSON file: {error}.") from error
+    load_state(program, state)

@@ -1,0 +1,123 @@
+"""Trace: what a run did, step by step. Every run makes its own; nothing is appended to a global."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuneful.wire.request import Request
+from tuneful.wire.response import Response, Usage
+
+if TYPE_CHECKING:
+    from tuneful.program.module import Module
+
+
+@dataclass
+class Step:
+    """One answer of one predictor.
+
+    Args:
+        path: the predictor's path in the program, such as "answer.predict".
+        inputs: what it was given.
+        outputs: the fields that it produced (of the first completion).
+        request: what was sent.
+        responses: what came back: the answer, and the one to the repair turn where there was one.
+        seconds: wall time.
+        salvages: tolerances that reading the answer needed.
+        error: the message of the error that ended the step, or None.
+    """
+
+    path: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] = field(default_factory=dict)
+    request: Request | None = None
+    responses: list[Response] = field(default_factory=list)
+    model: str = ""
+    seconds: float = 0.0
+    salvages: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the step has used."""
+        return sum((r.usage for r in self.responses), Usage())
+
+    @property
+    def repairs(self) -> int:
+        """Repair turns that were needed."""
+        return max(0, len(self.responses) - 1)
+
+
+@dataclass
+class Trace:
+    """The steps of one run, in the order in which they began, and its wall time."""
+
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has used."""
+        return sum((s.usage for s in self.steps), Usage())
+
+    def usage_by_model(self) -> dict[str, Any]:
+        """Return calls, tokens and cost by model, as JSON values."""
+        found: dict[str, Usage] = {}
+        for step in self.steps:
+            found[step.model] = found.get(step.model, Usage()) + step.usage
+        return {model: usage.to_json() for model, usage in found.items()}
+
+    def of(self, path: str) -> list[Step]:
+        """Return the steps of one predictor."""
+        return [s for s in self.steps if s.path == path]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class Recorder:
+    """Collects the trace of one run of `root`, and knows the path of each of its predictors."""
+
+    def __init__(self, root: Module) -> None:
+        self.trace = Trace()
+        self._root = root
+        self._paths: dict[int, str] | None = None
+        self._begun = time.perf_counter()
+
+    def path_of(self, token: object) -> str:
+        """Return the path of the predictor that carries `token`; one made during the run has none: "<unattached>"."""
+        if self._paths is None:
+            self._paths = {id(p.token): path for path, p in self._root.named_predictors()}
+        return self._paths.get(id(token), "<unattached>")
+
+    def finish(self) -> Trace:
+        """Set the wall time and return the trace."""
+        self.trace.seconds = time.perf_counter() - self._begun
+        return self.trace
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("tuneful_recorder", default=None)
+
+
+def current_recorder() -> Recorder | None:
+    """Return the recorder of the run that this code is part of."""
+    return _recorder.get()
+
+
+@contextmanager
+def recording(root: Module) -> Iterator[Recorder]:
+    """Record a run of `root` in a trace of its own, also inside another run."""
+    recorder = Recorder(root)
+    token = _recorder.set(recorder)
+    try:
+        yield recorder
+    finally:
+        recorder.finish()
+        _recorder.reset(token)

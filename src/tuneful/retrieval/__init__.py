@@ -1,0 +1,1 @@
+"""Queries -> passages. Knows nothing of language models or modules."""

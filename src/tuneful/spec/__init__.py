@@ -1,0 +1,1 @@
+"""WHAT a step is: signatures, fields, value types, examples, predictions. Pure data, no I/O."""

@@ -1,0 +1,383 @@
+"""A signature: what one step does, as an immutable value (name, instructions, ordered typed fields)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from tuneful.errors import SignatureError, nearest
+from tuneful.spec.fields import CONSTRAINTS, MISSING, Field, FieldDeclaration, Role
+from tuneful.spec.grammar import read_signature, read_type
+from tuneful.spec.types import type_name
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def _names_in_scope(frame: FrameType | None) -> dict[str, Any]:
+    """Return the names visible where the user wrote the signature: the nearest frame outside the package."""
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+
+
+class _ClassForm(type):
+    """Turns `class QA(Signature): ...` into a `Signature` value, not a class: a value cannot be changed behind
+    the back of the programs that share it, and compares by what it says."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> Any:
+        if not any(isinstance(base, _ClassForm) for base in bases):
+            return super().__new__(mcs, name, bases, namespace)
+        inherited = [b for b in namespace.get("__orig_bases__", ()) if isinstance(b, Signature)]
+        return _from_class_body(name, namespace, inherited, _names_in_scope(sys._getframe(1)))
+
+
+class Signature(metaclass=_ClassForm):
+    """What one step does: typed inputs, typed outputs and instructions. An immutable value.
+
+    Three forms, one meaning:
+
+    >>> from tuneful.spec.signature import Signature
+    >>> Signature("question, context: list[str] -> answer: float", "Answer from the context.")
+    Signature('question, context: list[str] -> answer: float')
+
+    >>> from tuneful.spec.fields import InputField, OutputField
+    >>> class Grade(Signature):
+    ...     "Grade the essay."
+    ...     essay: str = InputField()
+    ...     points: int = OutputField(desc="out of 10", ge=0, le=10)
+    >>> Grade.output_fields["points"].constraint_text
+    'at least 0, at most 10'
+
+    >>> def summarise(text: str) -> str:
+    ...     "Summarise the text in one line."
+    >>> Signature(summarise).instructions
+    'Summarise the text in one line.'
+
+    Args:
+        spec: a signature string, a typed function (its parameters are the inputs, its docstring the instructions;
+            the output is named after the function, or, where it returns a `TypedDict`, dataclass or `NamedTuple`,
+            one output for each member), a mapping `{name: Field declaration or (type, declaration)}`, or a signature.
+        instructions: what to do; by default a sentence made from the field names.
+        custom_types: types by name for the string form. Types in scope where the string is written are found too.
+
+    Raises:
+        SignatureError: the text cannot be read (it points at the column), or a field is declared wrongly.
+    """
+
+    name: str
+    instructions: str
+
+    def __init__(
+        self,
+        spec: str | Signature | Callable[..., Any] | Mapping[str, Any],
+        instructions: str | None = None,
+        *,
+        custom_types: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(spec, Signature):
+            self._set(name or spec.name, instructions or spec.instructions, spec._fields.values())
+        elif isinstance(spec, str):
+            names = {**_names_in_scope(sys._getframe(1)), **(custom_types or {})}
+            self._set(name or "Signature", instructions, read_signature(spec, names))
+        elif isinstance(spec, Mapping):
+            self._set(name or "Signature", instructions, (_from_mapping(n, f) for n, f in spec.items()))
+        elif inspect.isroutine(spec):
+            doc = instructions or inspect.getdoc(spec)
+            self._set(name or spec.__name__, doc, _from_function(spec, custom_types or {}))
+        else:
+            raise SignatureError(
+                f"a signature is a string, a class, a typed function or a mapping, not {type(spec).__name__}: {spec!r}."
+            )
+
+    def _set(self, name: str, instructions: str | None, fields: Iterable[Field]) -> None:
+        ordered = list(fields)
+        ordered.sort(key=lambda f: f.role == "output")  # stable: inputs first, order within a role kept
+        by_name = {f.name: f for f in ordered}
+        state = {
+            "name": name,
+            "instructions": inspect.cleandoc(instructions) if instructions else default_instructions(ordered),
+            "_fields": by_name,
+        }
+        self.__dict__.update(state)
+
+    @classmethod
+    def _make(cls, name: str, instructions: str | None, fields: Iterable[Field]) -> Signature:
+        made: Signature = object.__new__(cls)
+        made._set(name, instructions, fields)
+        return made
+
+    # --- reading ---
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """All fields by name, inputs first."""
+        return dict(self._fields)
+
+    @property
+    def input_fields(self) -> dict[str, Field]:
+        """Input fields by name, in order."""
+        return {n: f for n, f in self._fields.items() if f.role == "input"}
+
+    @property
+    def output_fields(self) -> dict[str, Field]:
+        """Output fields by name, in order."""
+        return {n: f for n, f in self._fields.items() if f.role == "output"}
+
+    @property
+    def signature(self) -> str:
+        """The string form."""
+        return str(self)
+
+    @property
+    def interface_hash(self) -> str:
+        """Hash of what a saved program must match: field names, roles, types and constraints. Not the wording."""
+        rows = [[f.name, f.role, type_name(f.type), [list(map(str, c)) for c in f.constraints]] for f in self._all()]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+    def _all(self) -> list[Field]:
+        return list(self._fields.values())
+
+    _fields: dict[str, Field]
+
+    def __str__(self) -> str:
+        def side(fields: Iterable[Field]) -> str:
+            return ", ".join(f"{f.name}: {type_name(f.type)}" if f.typed else f.name for f in fields)
+
+        return f"{side(self.input_fields.values())} -> {side(self.output_fields.values())}"
+
+    def __repr__(self) -> str:
+        head = "" if self.name == "Signature" else f"{self.name}: "
+        return f"Signature({head + str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Signature):
+            return NotImplemented
+        return self.instructions == other.instructions and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash((self.instructions, tuple(self._fields), str(self)))
+
+    def equals(self, other: Signature) -> bool:
+        """Say whether instructions and fields, types included, are the same. The name does not count."""
+        return self == other
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise SignatureError(
+            f"a signature is immutable: `{name}` cannot be set. Use `with_instructions`, `with_updated_fields`, "
+            "`append`, `insert` or `delete`, which return a new one."
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise SignatureError(f"a signature is immutable: `{name}` cannot be deleted. Use `delete({name!r})`.")
+
+    def __copy__(self) -> Signature:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
+        return self
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (Signature,)  # `class Longer(QA)`: the body is built on QA's fields, see _ClassForm
+
+    # --- deriving ---
+
+    def with_instructions(self, instructions: str) -> Signature:
+        """Return the signature with other instructions; the fields are shared."""
+        return self._make(self.name, instructions, self._all())
+
+    def append_instructions(self, text: str) -> Signature:
+        """Return the signature with `text` as a further paragraph of its instructions."""
+        return self.with_instructions(f"{self.instructions}\n\n{text}")
+
+    def with_updated_fields(self, name: str, type_: Any = None, **changes: Any) -> Signature:
+        """Return the signature with one field changed.
+
+        Args:
+            name: the field.
+            type_: its new type, or None to keep it.
+            changes: `desc`, `label` (or `prefix`), `default`, or a constraint such as `ge=0`.
+
+        Raises:
+            SignatureError: no such field, or no such option.
+        """
+        field = self._field(name)
+        if "prefix" in changes:
+            changes["label"] = changes.pop("prefix").rstrip().rstrip(":")
+        constraints = dict(field.constraints) | {k: changes.pop(k) for k in list(changes) if k in CONSTRAINTS}
+        unknown = set(changes) - {"desc", "label", "default"}
+        if unknown:
+            raise SignatureError(f"a field has no option `{min(unknown)}`; it has desc, label, default and constraints.")
+        typed = {} if type_ is None else {"type": type_, "typed": True}
+        new = replace(field, constraints=tuple(constraints.items()), **typed, **changes)
+        return self._make(self.name, self._own_instructions(), [new if f is field else f for f in self._all()])
+
+    def append(self, name: str, field: Any, type_: Any = None) -> Signature:
+        """Return the signature with a field added after the others of its role."""
+        return self.insert(-1, name, field, type_)
+
+    def prepend(self, name: str, field: Any, type_: Any = None) -> Signature:
+        """Return the signature with a field added before the others of its role."""
+        return self.insert(0, name, field, type_)
+
+    def insert(self, index: int, name: str, field: Any, type_: Any = None) -> Signature:
+        """Return the signature with a field put at `index` among the fields of its role; -1 is the end.
+
+        Raises:
+            SignatureError: the name is taken, the index is out of range, or `field` is no field.
+        """
+        if name in self._fields:
+            raise SignatureError(f"the signature has a field `{name}` already: {self}.")
+        if not isinstance(field, FieldDeclaration):
+            raise SignatureError(f"`{name}` must be declared with InputField() or OutputField(), not {field!r}.")
+        new = field.bind(name, MISSING if type_ is None else type_)
+        same = [f for f in self._all() if f.role == new.role]
+        other = [f for f in self._all() if f.role != new.role]
+        at = index if index >= 0 else len(same) + 1 + index
+        if not 0 <= at <= len(same):
+            raise SignatureError(f"index {index} is out of range: there are {len(same)} {new.role} fields.")
+        return self._make(self.name, self._own_instructions(), [*same[:at], new, *same[at:], *other])
+
+    def delete(self, name: str) -> Signature:
+        """Return the signature without the field. Raises SignatureError where there is no such field."""
+        field = self._field(name)
+        return self._make(self.name, self._own_instructions(), [f for f in self._all() if f is not field])
+
+    def with_name(self, name: str) -> Signature:
+        """Return the signature under another name."""
+        return self._make(name, self.instructions, self._all())
+
+    def _own_instructions(self) -> str | None:
+        """The user's instructions, or None where they are the default, which then follows the fields."""
+        return None if self.instructions == default_instructions(self._all()) else self.instructions
+
+    def _field(self, name: str) -> Field:
+        if name not in self._fields:
+            raise SignatureError(f"the signature has no field `{name}`.{nearest(name, self._fields)} It has: {self}.")
+        return self._fields[name]
+
+    # --- state ---
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return instructions and wording as JSON values, keyed by field name."""
+        return {
+            "instructions": self.instructions,
+            "fields": {f.name: {"label": f.label, "desc": f.desc} for f in self._all()},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> Signature:
+        """Return the signature with the instructions and wording of a saved state."""
+        fields = []
+        for name in state["fields"]:
+            self._field(name)
+        for f in self._all():
+            fields.append(f.with_wording(**state["fields"].get(f.name, {})))
+        return self._make(self.name, state["instructions"], fields)
+
+
+def default_instructions(fields: Iterable[Field]) -> str:
+    """Return the sentence that stands in where the user wrote no instructions."""
+
+    def names(role: Role) -> str:
+        return ", ".join(f"`{f.name}`" for f in ordered if f.role == role)
+
+    ordered = list(fields)
+    return f"Given the fields {names('input')}, produce the fields {names('output')}."
+
+
+def ensure_signature(spec: Any, instructions: str | None = None) -> Signature:
+    """Return `spec` as a signature, building one from a string or a typed function."""
+    if isinstance(spec, Signature) and instructions is None:
+        return spec
+    return Signature(spec, instructions)
+
+
+def make_signature(spec: Any, instructions: str | None = None, signature_name: str | None = None) -> Signature:
+    """Build a signature; the function form of the constructor, as programs in this field write it."""
+    return Signature(spec, instructions, name=signature_name)
+
+
+def _from_mapping(name: str, declared: Any) -> Field:
+    type_, field = declared if isinstance(declared, tuple) else (None, declared)
+    if isinstance(field, Field):
+        return field
+    if not isinstance(field, FieldDeclaration):
+        raise SignatureError(f"`{name}` must be declared with InputField() or OutputField(), not {field!r}.")
+    return field.bind(name, MISSING if type_ is None else type_)
+
+
+def _from_class_body(
+    name: str, namespace: dict[str, Any], inherited: list[Signature], scope: Mapping[str, Any]
+) -> Signature:
+    annotations = _class_annotations(namespace)
+    declared = {k: v for k, v in namespace.items() if not k.startswith("__")}
+    fields = {f.name: f for parent in inherited for f in parent._all()}
+    for field_name in dict.fromkeys((*annotations, *declared)):
+        declaration = declared.get(field_name)
+        if not isinstance(declaration, FieldDeclaration):
+            raise SignatureError(
+                f"`{field_name}` in signature `{name}` must be declared with InputField() or OutputField(), "
+                f"not {declaration!r}. A signature holds fields and a docstring, nothing else."
+            )
+        annotation = annotations.get(field_name, MISSING)
+        if isinstance(annotation, str):
+            annotation = read_type(annotation, scope)
+        fields[field_name] = declaration.bind(field_name, annotation)
+    for role in ("input", "output"):
+        if not any(f.role == role for f in fields.values()):
+            raise SignatureError(f"signature `{name}` has no {role} field. Declare one with {role.title()}Field().")
+    doc = namespace.get("__doc__") or (inherited[0].instructions if inherited else None)
+    return Signature._make(name, doc, fields.values())
+
+
+def _class_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):  # annotations are computed on demand there (PEP 649)
+        import annotationlib
+
+        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
+        if annotate is None:
+            return {}
+        return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
+    return dict(namespace.get("__annotations__", {}))
+
+
+def _from_function(function: Callable[..., Any], names: Mapping[str, Any]) -> list[Field]:
+    scope = {**getattr(function, "__globals__", {}), **_names_in_scope(sys._getframe(2)), **names}
+    parsed = inspect.signature(function)
+
+    def resolve(annotation: Any) -> Any:
+        if annotation is inspect.Parameter.empty:
+            return MISSING
+        return read_type(annotation, scope) if isinstance(annotation, str) else annotation
+
+    fields = []
+    for parameter in parsed.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise SignatureError(f"`*{parameter.name}` of `{function.__name__}` cannot be a field: name every input.")
+        default = MISSING if parameter.default is parameter.empty else parameter.default
+        declaration = FieldDeclaration("input", default=default)
+        fields.append(declaration.bind(parameter.name, resolve(parameter.annotation)))
+    returned = resolve(parsed.return_annotation)
+    if returned is None:
+        raise SignatureError(f"`{function.__name__}` returns None: its return type says what the step produces.")
+    output = FieldDeclaration("output")
+    many = _members_of(returned)
+    pairs = many.items() if many else [(function.__name__, returned)]
+    return fields + [output.bind(name, type_) for name, type_ in pairs]
+
+
+def _members_of(returned: Any) -> dict[str, Any]:
+    """Return the members of a record type (TypedDict, dataclass, NamedTuple), or {} for any other type."""
+    is_record = (
+        typing.is_typeddict(returned)
+        or hasattr(returned, "__dataclass_fields__")
+        or (isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"))
+    )
+    return typing.get_type_hints(returned) if is_record else {}

@@ -1,0 +1,1 @@
+"""SQLite: rows in, rows out. Knows nothing of programs or models. No pickle anywhere."""

@@ -1,0 +1,63 @@
+"""Journal: an append-only table of what was run, so that a stopped compile goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rollout (
+    run TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, written REAL NOT NULL,
+    UNIQUE (run, key)
+)
+"""
+
+
+class Journal:
+    """Records by run and key. A record, once written, is never changed; several processes may read it live.
+
+    Args:
+        path: the SQLite file, made with its folder at the first use; None keeps the journal in memory.
+        run: name of the run. None reads and keeps nothing beyond this process.
+    """
+
+    def __init__(self, path: str | Path | None, run: str | None) -> None:
+        self._run = run or ""
+        self._lock = threading.Lock()
+        target = ":memory:" if path is None or run is None else str(path)
+        if target != ":memory:":
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None, timeout=30)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_SCHEMA)
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the record under a key, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT record FROM rollout WHERE run=? AND key=?", (self._run, key)).fetchone()
+        found: dict[str, Any] | None = json.loads(row[0]) if row else None
+        return found
+
+    def write(self, key: str, record: dict[str, Any]) -> None:
+        """Append a record. One that is there already stays as it is. Durable when this returns."""
+        text = json.dumps(record, ensure_ascii=False)
+        with self._lock:
+            self._db.execute(
+                "INSERT OR IGNORE INTO rollout (run, key, record, written) VALUES (?, ?, ?, ?)",
+                (self._run, key, text, time.time()),
+            )
+
+    def __len__(self) -> int:
+        with self._lock:
+            count: int = self._db.execute("SELECT count(*) FROM rollout WHERE run=?", (self._run,)).fetchone()[0]
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,139 @@
+"""Models that answer by script."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tuneful.adapters.base import Adapter
+from tuneful.adapters.chat import ChatAdapter
+from tuneful.backends.base import Backend
+from tuneful.errors import UsageError
+from tuneful.program.lm import LM
+from tuneful.spec.fields import OutputField
+from tuneful.spec.signature import Signature
+from tuneful.wire.capabilities import Capabilities
+from tuneful.wire.messages import Message
+from tuneful.wire.request import Request
+from tuneful.wire.response import Choice, Response, Usage
+
+Script = Callable[[Request], Any] | Sequence[Any]
+
+
+class ScriptedBackend(Backend):
+    """Answers by a function of the request, or from a list in order. Keeps what it was sent in `requests`.
+
+    Args:
+        script: a function (plain or async) or a list. An answer is a text, a list of texts (one for each sample), a
+            `Response`, or an exception to raise.
+        seconds: time that each answer takes.
+    """
+
+    local = True
+
+    def __init__(self, script: Script, *, seconds: float = 0.0, capabilities: Capabilities | None = None) -> None:
+        self._script = script
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self.requests: list[Request] = []
+        self.capabilities = capabilities or Capabilities()
+        self.endpoint = "scripted"
+
+    async def complete(self, request: Request) -> Response:
+        """Answer by the script."""
+        with self._lock:
+            index = len(self.requests)
+            self.requests.append(request)
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
+        answer = self._script(request) if callable(self._script) else self._listed(index)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Response):
+            return answer
+        texts = [answer] * request.sampling.n if isinstance(answer, str) else list(answer)
+        prompt = sum(_words(m.content) for m in request.messages)
+        usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=sum(map(_words, texts)))
+        return Response(tuple(Choice(t) for t in texts), usage, "scripted")
+
+    def _listed(self, index: int) -> Any:
+        assert not callable(self._script)
+        if index >= len(self._script):
+            raise UsageError(f"the script has {len(self._script)} answers, and this is call {index + 1}.")
+        return self._script[index]
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """Return the number of words: the tokens of a scripted model."""
+        return sum(_words(m.content) for m in messages)
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+class ScriptedLM(LM):
+    """An LM that answers by script; see `ScriptedBackend`. `lm.requests` holds what it was sent.
+
+    >>> lm = ScriptedLM(lambda request: request.messages[-1].content.upper())
+    >>> lm("hello")
+    ['HELLO']
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        seconds: float = 0.0,
+        capabilities: Capabilities | None = None,
+        model: str = "scripted",
+        **options: Any,
+    ) -> None:
+        self._scripted = ScriptedBackend(script, seconds=seconds, capabilities=capabilities)
+        super().__init__(model, backend=self._scripted, **options)
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far."""
+        return self._scripted.requests
+
+
+class DummyLM(ScriptedLM):
+    """An LM that answers with given field values, written in an adapter's form.
+
+    Args:
+        answers: a list of mappings, given in order, each call taking the next; or a mapping from a text to such a
+            mapping, where a call gets the entry whose text occurs in its last message.
+        adapter: the adapter whose form is written; `ChatAdapter` by default.
+    """
+
+    def __init__(
+        self,
+        answers: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]],
+        *,
+        adapter: Adapter | None = None,
+        **options: Any,
+    ) -> None:
+        writer = adapter or ChatAdapter()
+
+        def write(fields: Mapping[str, Any]) -> str:
+            declared = {name: (type(value), OutputField()) for name, value in fields.items()}
+            return writer.output_text(Signature(declared), fields)
+
+        if isinstance(answers, Mapping):
+            by_text = {text: write(fields) for text, fields in answers.items()}
+            super().__init__(lambda request: _matching(by_text, request), **options)
+        else:
+            super().__init__([write(fields) for fields in answers], **options)
+
+
+def _matching(by_text: Mapping[str, str], request: Request) -> str:
+    last = request.messages[-1].content
+    for text, answer in by_text.items():
+        if text in last:
+            return answer
+    raise UsageError(f"DummyLM has no answer for: {last[:200]!r}. It knows: {', '.join(map(repr, by_text))}.")

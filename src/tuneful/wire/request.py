@@ -1,0 +1,123 @@
+"""Request: everything that decides a model's answer, as a frozen value. Equal requests have equal keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from tuneful.errors import UsageError, nearest
+from tuneful.wire.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. None leaves a setting to the model's own default.
+
+    Args:
+        temperature: 0 is greedy. None: 0 for one sample, 0.7 for several (see `resolved`).
+        max_tokens: most tokens of an answer, for each sample.
+        top_p: nucleus mass, in (0, 1].
+        seed: seed of the sampler, where the backend has one.
+        n: samples for one request.
+        stop: texts that end an answer; they are not part of it.
+        logprobs: whether the answer carries the log probability of each token.
+        rollout_id: number of an independent repetition: part of the key, not sent to the model.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    rollout_id: int = 0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Sampling:
+        """Build from keyword options. Raises UsageError for an option that does not exist or makes no sense."""
+        return cls().updated(options)
+
+    def updated(self, options: Mapping[str, Any]) -> Sampling:
+        """Return a copy with some settings changed. Raises UsageError as `from_options` does."""
+        known = SAMPLING_OPTIONS
+        for name in options:
+            if name not in known:
+                raise UsageError(
+                    f"there is no sampling option `{name}`.{nearest(name, known)} Options: {', '.join(known)}."
+                )
+        changes = dict(options)
+        if "stop" in changes:
+            stop = changes["stop"]
+            changes["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+        return replace(self, **changes).checked()
+
+    def checked(self) -> Sampling:
+        """Return self if the settings make sense together, else raise UsageError. No call was made."""
+        if self.n < 1:
+            raise UsageError(f"`n` is {self.n!r}; it is the number of samples and at least 1.")
+        if self.n > 1 and self.temperature == 0:
+            raise UsageError(
+                f"`temperature=0` with `n={self.n}` asks for {self.n} identical answers. "
+                "Set a temperature above 0, or n=1."
+            )
+        if self.temperature is not None and not 0 <= self.temperature <= 5:
+            raise UsageError(f"`temperature` is {self.temperature!r}; expected a number from 0 to 5.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(f"`max_tokens` is {self.max_tokens!r}; expected at least 1.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"`top_p` is {self.top_p!r}; expected a number in (0, 1].")
+        return self
+
+    def resolved(self) -> Sampling:
+        """Return a copy whose temperature is a number: 0 for one sample, 0.7 for several or for a repetition."""
+        if self.temperature is not None:
+            return self
+        greedy = self.n == 1 and self.rollout_id == 0
+        return replace(self, temperature=0.0 if greedy else 0.7)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings that differ from their defaults."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+
+SAMPLING_OPTIONS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent to a model.
+
+    Args:
+        messages: the chat, ending with the turn to answer.
+        sampling: how to sample.
+        grammar: a GBNF grammar the answer must match, for backends that can.
+        json_schema: a JSON schema (as JSON text) the answer must match, for backends that can.
+        extra: further provider settings, as sorted (name, JSON text) pairs.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    grammar: str | None = None
+    json_schema: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as JSON values, without unset parts."""
+        body: dict[str, Any] = {"messages": [m.to_json() for m in self.messages], "sampling": self.sampling.to_json()}
+        if self.grammar is not None:
+            body["grammar"] = self.grammar
+        if self.json_schema is not None:
+            body["json_schema"] = json.loads(self.json_schema)
+        if self.extra:
+            body["extra"] = {k: json.loads(v) for k, v in self.extra}
+        return body
+
+    def key(self, endpoint: str = "") -> str:
+        """Return a hash of the request and of the endpoint that answers it."""
+        text = json.dumps([endpoint, self.to_json()], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
