@@ -104,7 +104,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
-__all__ = [  # noqa: PLE0604 (names are loaded on demand by __getattr__)
+__all__ = [
     "BM25", "LM", "Adapter", "AdapterParseError", "BootstrapFewShot", "Budget", "BudgetExceeded", "ChainOfThought",
     "ChatAdapter", "Choice", "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError",
     "DataError", "Evaluate", "EvaluationError", "EvaluationResult", "Example", "InputError", "InputField", "Integer",

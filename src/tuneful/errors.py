@@ -192,7 +192,7 @@ class ContextWindowExceededError(LMInvalidRequestError):
         self.context_tokens = context_tokens
 
 
-class BudgetExceeded(TunefulError):  # noqa: N818 (the field's word for it, and not a mistake of anybody)
+class BudgetExceeded(TunefulError):
     """A `Budget` is used up.
 
     Attributes:

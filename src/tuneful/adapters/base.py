@@ -63,9 +63,7 @@ class Adapter:
         """Decide what the backend enforces. Pure; the result is kept for each (adapter, signature, backend)."""
         return _plan(self, signature, capabilities)
 
-    def render(
-        self, plan: Plan, demos: Sequence[Values], inputs: Values, sampling: Sampling | None = None
-    ) -> Request:
+    def render(self, plan: Plan, demos: Sequence[Values], inputs: Values, sampling: Sampling | None = None) -> Request:
         """Return the request: stable parts first, the current inputs last.
 
         A demo that has every output becomes a turn of the chat, exactly as the live exchange looks. A demo that

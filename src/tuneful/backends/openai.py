@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuneful.backends.base import Backend
@@ -29,7 +29,7 @@ class Provider:
 
     base_url: str
     key_variable: str | None
-    capabilities: Capabilities = Capabilities()
+    capabilities: Capabilities = field(default_factory=Capabilities)
     grammar_field: str | None = None
 
 

@@ -50,8 +50,8 @@ class Retried(Backend):
     def _wait_s(self, attempt: int, error: LMError) -> float:
         if error.retry_after_s is not None:
             return error.retry_after_s
-        backoff = min(self._longest_wait_s, self._first_wait_s * 2**attempt)
-        return backoff * random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients out; no secret depends on it)
+        backoff: float = min(self._longest_wait_s, self._first_wait_s * 2**attempt)
+        return backoff * random.uniform(0.5, 1.0)
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Return the inner backend's count."""

@@ -101,9 +101,7 @@ class Evaluate:
         done: list[Row] = []
 
         async def one(example: Example) -> Row:
-            row = await roll_out(
-                program, example, metric, timeout_s=self.timeout_s, failure_score=self.failure_score
-            )
+            row = await roll_out(program, example, metric, timeout_s=self.timeout_s, failure_score=self.failure_score)
             done.append(row)
             stop_if_hopeless(done, len(self.devset), self.max_errors)
             scores = [r.score for r in done if r.score is not None]

@@ -129,8 +129,10 @@ class Loop:
     async def _record(
         self, program: Module, example: Example, trial: Trial, total: int, rows: list[Row]
     ) -> dict[str, Any]:
-        """Return the record of a rollout, from the journal or by running it. Failures of the infrastructure are not
-        kept, so that a resumed run tries them again."""
+        """Return the record of a rollout, from the journal or by running it.
+
+        Failures of the infrastructure are not kept, so that a resumed run tries them again.
+        """
         key = _key(program, example, trial)
         record = self.journal.read(key)
         if record is None:
@@ -187,9 +189,14 @@ class Loop:
             verdict, advice = "nothing learned", "nothing was learned: the original is returned"
         elif not records or not records[0]:
             verdict = "not validated"
-            why = "there is no metric" if self.metric is None else (
-                "the budget ended before the comparison" if self.held_out else
-                f"the trainset has fewer than {SMALLEST_SPLIT} rows and there is no valset"
+            why = (
+                "there is no metric"
+                if self.metric is None
+                else (
+                    "the budget ended before the comparison"
+                    if self.held_out
+                    else f"the trainset has fewer than {SMALLEST_SPLIT} rows and there is no valset"
+                )
             )
             advice = f"not validated ({why}): the compiled program is returned as it is"
         else:
@@ -347,7 +354,9 @@ def plan(recipe: Teleprompter, task: Task) -> Plan:
     search = recipe.rollouts(loop.brief)
     checked = 2 * len(loop.held_out) if loop.metric is not None else 0
     phases = [_phase("search", search, len(predictors), (zero_shot, with_demos))]
-    phases.append(_phase("comparison", (0 if search[1] else checked, checked), len(predictors), (zero_shot, with_demos)))
+    phases.append(
+        _phase("comparison", (0 if search[1] else checked, checked), len(predictors), (zero_shot, with_demos))
+    )
     return Plan(tuple(phases), current_lm().price_per_million)
 
 

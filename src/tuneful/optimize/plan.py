@@ -41,10 +41,9 @@ class Plan:
 
     def __str__(self) -> str:
         rows = [("phase", "rollouts", "calls", "prompt tokens")]
-        for p in self.phases:
-            rows.append((p.name, _span(p.rollouts), _span(p.calls), _span(p.prompt_tokens)))
+        rows += [(p.name, _span(p.rollouts), _span(p.calls), _span(p.prompt_tokens)) for p in self.phases]
         total = [_span(self.total(w)) for w in ("rollouts", "calls", "prompt_tokens")]
-        rows.append(("total", *total))
+        rows.append(("total", total[0], total[1], total[2]))
         widths = [max(len(r[i]) for r in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
         cost = "price unknown" if self.usd is None else f"${self.usd[0]:.4f} to ${self.usd[1]:.4f} for prompt tokens"

@@ -135,9 +135,9 @@ def advise(comparison: Comparison, alpha: float) -> tuple[str, str]:
         return "better", f"better by {100 * comparison.difference:.1f} points (95 % interval {span})"
     more = comparison.rows_to_tell()
     if comparison.difference > 0 and more is not None:
-        return (
-            "not distinguishable",
+        advice = (
             f"not distinguishable from the original ({100 * comparison.difference:+.1f} points, {span}), which is "
-            f"returned: about {max(1, more - comparison.n)} more held-out rows would tell",
+            f"returned: about {max(1, more - comparison.n)} more held-out rows would tell"
         )
+        return "not distinguishable", advice
     return "no gain", f"no gain ({100 * comparison.difference:+.1f} points, {span}): the original is returned"

@@ -89,9 +89,7 @@ class Teleprompter:
         Cost: `plan(...)` tells.
         """
         return portal.run(
-            self.acompile(
-                student, trainset=trainset, valset=valset, teacher=teacher, budget=budget, run=run, seed=seed
-            )
+            self.acompile(student, trainset=trainset, valset=valset, teacher=teacher, budget=budget, run=run, seed=seed)
         )
 
     async def acompile(
@@ -107,7 +105,8 @@ class Teleprompter:
     ) -> P:
         """Do what `compile` does, in the current event loop."""
         task = loop.Task(student, trainset, valset, teacher, budget or Budget(), run, seed)
-        return await loop.Loop(self, task).run()
+        program: P = await loop.Loop(self, task).run()
+        return program
 
     def plan(
         self,

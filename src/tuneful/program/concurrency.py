@@ -18,7 +18,7 @@ async def gather_bounded(
         items: what to work on.
         work: an asynchronous function of one item.
         limit: items in flight.
-        keep_errors: put an exception in the place of its result. Otherwise the first one cancels the rest and is raised.
+        keep_errors: put an exception in the place of its result; otherwise the first cancels the rest and is raised.
 
     Returns:
         One result for each item, in their order.

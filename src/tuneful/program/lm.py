@@ -144,7 +144,7 @@ def _merged(default: Sampling, own: Sampling) -> Sampling:
     return replace(own, **unset)
 
 
-_default_lm: LM | None = None
+_default: list[LM] = []
 _default_lock = threading.Lock()
 
 
@@ -154,12 +154,11 @@ def current_lm() -> LM:
     Raises:
         NotConfiguredError: none is configured and the embedded model is not installed.
     """
-    global _default_lm
     lm: LM | None = runtime.settings.lm
     if lm is not None:
         return lm
     with _default_lock:
-        if _default_lm is None:
+        if not _default:
             if not is_available():
                 raise NotConfiguredError(
                     "no language model is configured. Either name one:\n"
@@ -169,5 +168,5 @@ def current_lm() -> LM:
                     "No call was made."
                 )
             runtime.notice("no LM is configured, so the embedded model answers: tf.LM('local/smollm2')")
-            _default_lm = LM("local/smollm2")
-        return _default_lm
+            _default.append(LM("local/smollm2"))
+        return _default[0]

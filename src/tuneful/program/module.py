@@ -150,17 +150,17 @@ class Module:
         """Return every part with its path, this module itself first under "". A shared part counts once."""
         return list(_walk(self, "", set()))
 
-    def named_predictors(self) -> list[tuple[str, Predict]]:
+    def named_predictors(self) -> list[tuple[str, Predict[Any]]]:
         """Return the predictors, the leaves that ask a model, with their paths."""
         return [(path, m) for path, m in self.named_sub_modules() if m._is_predictor]  # type: ignore[misc]
 
     _is_predictor = False
 
-    def predictors(self) -> list[Predict]:
+    def predictors(self) -> list[Predict[Any]]:
         """Return the predictors."""
         return [p for _, p in self.named_predictors()]
 
-    def map_named_predictors(self, function: Callable[[Predict], Predict]) -> Self:
+    def map_named_predictors(self, function: Callable[[Predict[Any]], Predict[Any]]) -> Self:
         """Replace each predictor by what `function` makes of it."""
         for path, predictor in self.named_predictors():
             _replace(self, path, function(predictor))
@@ -275,7 +275,7 @@ class Module:
         return state.dump_state(self)
 
     def load_state(self, saved: Mapping[str, Any]) -> Self:
-        """Set this program's parameters from a state. Raises StateError, with the differences, where it does not fit."""
+        """Set this program's parameters from a state. Raises StateError where it does not fit."""
         state.load_state(self, saved)
         return self
 
@@ -355,7 +355,7 @@ def _frozen_test(root: Module, path: str) -> Callable[[str], bool]:
     """Return a test for paths below `path`: whether a `freeze` on the way from the root covers them."""
     patterns: list[tuple[str, re.Pattern[str]]] = []
     for owner_path, module in root.named_sub_modules():
-        inside = owner_path == "" or path == owner_path or path.startswith((f"{owner_path}.", f"{owner_path}["))
+        inside = owner_path in ("", path) or path.startswith((f"{owner_path}.", f"{owner_path}["))
         if inside:
             prefix = f"{owner_path}." if owner_path else ""
             patterns += [(prefix, _glob(p)) for p in module.__dict__.get("_frozen", ())]

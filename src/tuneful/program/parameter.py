@@ -81,7 +81,9 @@ class _Range(Tunable):
 
     def __init__(self, low: Any, high: Any, *, default: Any = None, log: bool = False, value: Any = None) -> None:
         if not low <= high or (log and low <= 0):
-            raise UsageError(f"{type(self).__name__}({low!r}, {high!r}): expected low <= high, and low > 0 with log=True.")
+            raise UsageError(
+                f"{type(self).__name__}({low!r}, {high!r}): expected low <= high, and low > 0 with log=True."
+            )
         for name, given in (("low", low), ("high", high), ("log", log)):
             object.__setattr__(self, name, given)
         start = value if value is not None else (default if default is not None else low)

@@ -30,8 +30,11 @@ _CALL_OPTIONS = ("config", "demos", "lm", "adapter")
 
 
 class Token:
-    """Identity of a predictor in its program. A deep copy is another predictor and gets another one; `using`, which
-    binds the same predictor to another LM, keeps it."""
+    """Identity of a predictor in its program.
+
+    A deep copy is another predictor and gets another one; `using`, which binds the same predictor to another LM,
+    keeps it.
+    """
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Token:
         return self if memo.get("keep_tokens") else Token()
@@ -190,7 +193,7 @@ class Predict(Module, Generic[T]):
         """
         fields = self.signature.input_fields
         known = {k: v for k, v in inputs.items() if k in fields}
-        lm, adapter, plan, request = self._prepared({n: known.get(n, f"{{{n}}}") for n in fields})
+        lm, adapter, _, request = self._prepared({n: known.get(n, f"{{{n}}}") for n in fields})
         return Rendered.of(request, lm, adapter)
 
     # --- parameters ---

@@ -35,7 +35,7 @@ _overrides: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("tuneful_overrid
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("tuneful_meters", default=())
 _configured: dict[str, Any] = {}
 _lock = threading.Lock()
-_history: deque[tuple[str, Request, Response]] = deque(maxlen=DEFAULTS["history_size"])
+_history: deque[tuple[str, Request, Response]] = deque()
 
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +53,9 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
 
 def configure(**values: Any) -> None:
     """Set process-wide values; see `DEFAULTS` for what there is. Raises UsageError for an unknown setting."""
-    global _history
     _checked(values)
     with _lock:
         _configured.update(values)
-        if "history_size" in values:
-            _history = deque(_history, maxlen=values["history_size"])
 
 
 @contextmanager
@@ -152,6 +149,8 @@ def rollout(number: int) -> Iterator[None]:
 def remember(model: str, request: Request, response: Response) -> None:
     """Keep a call for `inspect_history`; the oldest falls out."""
     _history.append((model, request, response))
+    while len(_history) > settings.history_size:
+        _history.popleft()
 
 
 def inspect_history(n: int = 1, file: Any = None) -> None:
@@ -176,7 +175,8 @@ def usage_line(usage: Usage) -> str:
     """Return usage as a line for people."""
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
     return (
-        f"{usage.calls:,} calls, {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} from the prefix cache), "
+        f"{usage.calls:,} calls, {usage.prompt_tokens:,} prompt tokens "
+        f"({usage.cached_tokens:,} from the prefix cache), "
         f"{usage.completion_tokens:,} generated, {cost}"
     )
 

@@ -77,11 +77,8 @@ def _differences(program: Module, state: Mapping[str, Any]) -> list[str]:
         elif saved[path]["hash"] != mine[path].interface_hash:
             found.append(f"predictor `{path}`: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
     known = program.parameters()
-    paths = {path.rpartition(".")[0] for path in known}
-    for path in state["parameters"]:
-        if path not in known and path.rpartition(".")[0] in paths | {""} and path.rpartition(".")[0] not in saved:
-            found.append(f"parameter `{path}` is saved, but the program has none there")
-    return found
+    lost = [p for p in state["parameters"] if p not in known and p.rpartition(".")[0] not in saved]
+    return found + [f"parameter `{path}` is saved, but the program has none there" for path in lost]
 
 
 def save(program: Module, path: str | Path) -> None:

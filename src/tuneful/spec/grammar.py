@@ -32,7 +32,9 @@ KNOWN_TYPES: dict[str, Any] = {
 }
 
 
-def _split(text: str, start: int, end: int, separator: str) -> Iterator[tuple[int, int]]:
+def _split(  # noqa: C901 (a scanner is one loop over the characters)
+    text: str, start: int, end: int, separator: str
+) -> Iterator[tuple[int, int]]:
     """Yield the spans of `text[start:end]` between separators that stand outside brackets and quotes."""
     depth, quote, begin, i = 0, "", start, start
     while i < end:
@@ -219,6 +221,8 @@ def read_signature(text: str, names: Mapping[str, Any]) -> tuple[Field, ...]:
         for span in _split(text, start, end, ","):
             field = _read_field(text, *span, role, names)
             if field.name in fields:
-                raise SignatureError(f"the field `{field.name}` appears twice.", text=text, column=_trim(text, *span)[0])
+                raise SignatureError(
+                    f"the field `{field.name}` appears twice.", text=text, column=_trim(text, *span)[0]
+                )
             fields[field.name] = field
     return tuple(fields.values())

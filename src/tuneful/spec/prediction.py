@@ -18,7 +18,9 @@ class Completions:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], signature: Any = None) -> None:
-        columns = rows if isinstance(rows, Mapping) else {k: [row[k] for row in rows] for k in (rows[0] if rows else ())}
+        columns = (
+            rows if isinstance(rows, Mapping) else {k: [row[k] for row in rows] for k in (rows[0] if rows else ())}
+        )
         self._columns = {k: list(v) for k, v in columns.items()}
         self.signature = signature
         if len({len(v) for v in self._columns.values()}) > 1:

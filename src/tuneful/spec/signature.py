@@ -28,8 +28,10 @@ def _names_in_scope(frame: FrameType | None) -> dict[str, Any]:
 
 
 class _ClassForm(type):
-    """Turns `class QA(Signature): ...` into a `Signature` value, not a class: a value cannot be changed behind
-    the back of the programs that share it, and compares by what it says."""
+    """Turns `class QA(Signature): ...` into a `Signature` value, not a class.
+
+    A value cannot be changed behind the back of the programs that share it, and compares by what it says.
+    """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> Any:
         if not any(isinstance(base, _ClassForm) for base in bases):
@@ -214,7 +216,9 @@ class Signature(metaclass=_ClassForm):
         constraints = dict(field.constraints) | {k: changes.pop(k) for k in list(changes) if k in CONSTRAINTS}
         unknown = set(changes) - {"desc", "label", "default"}
         if unknown:
-            raise SignatureError(f"a field has no option `{min(unknown)}`; it has desc, label, default and constraints.")
+            raise SignatureError(
+                f"a field has no option `{min(unknown)}`; it has desc, label, default and constraints."
+            )
         typed = {} if type_ is None else {"type": type_, "typed": True}
         new = replace(field, constraints=tuple(constraints.items()), **typed, **changes)
         return self._make(self.name, self._own_instructions(), [new if f is field else f for f in self._all()])
@@ -274,11 +278,9 @@ class Signature(metaclass=_ClassForm):
 
     def load_state(self, state: Mapping[str, Any]) -> Signature:
         """Return the signature with the instructions and wording of a saved state."""
-        fields = []
         for name in state["fields"]:
             self._field(name)
-        for f in self._all():
-            fields.append(f.with_wording(**state["fields"].get(f.name, {})))
+        fields = [f.with_wording(**state["fields"].get(f.name, {})) for f in self._all()]
         return self._make(self.name, state["instructions"], fields)
 
 

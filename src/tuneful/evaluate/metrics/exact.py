@@ -30,7 +30,7 @@ def gold_answers(example: Any) -> list[str]:
     return [str(answer)]
 
 
-def answer_exact_match(example: Any, prediction: Any, trace: Any = None, frac: float = 1.0) -> bool:
+def answer_exact_match(example: Any, prediction: Any, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001
     """Say whether `prediction.answer` matches `example.answer` (a text, or a list of accepted texts).
 
     Args:

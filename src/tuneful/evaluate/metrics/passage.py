@@ -8,7 +8,7 @@ from tuneful.evaluate.metrics.exact import gold_answers
 from tuneful.spec.normalize import normalize_text
 
 
-def answer_passage_match(example: Any, prediction: Any, trace: Any = None) -> bool:
+def answer_passage_match(example: Any, prediction: Any, trace: Any = None) -> bool:  # noqa: ARG001
     """Say whether some passage of `prediction.context` holds some answer of `example.answer`, word for word.
 
     Source: the recall of DPR (Karpukhin et al., 2020), over words after `normalize_text`.

@@ -77,14 +77,20 @@ class BootstrapFewShot(Teleprompter):
         rows = tuple(state["queue"][: math.ceil(missing / rate)])
         return [
             Trial(
-                self._teacher_demos(brief), rows, who="teacher", sample=state["round"], leave_out=True, bootstrapping=True
+                self._teacher_demos(brief),
+                rows,
+                who="teacher",
+                sample=state["round"],
+                leave_out=True,
+                bootstrapping=True,
             )
         ]
 
     def tell(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
         """Keep the runs that succeeded, in the order of the rows; queue the others for the next round."""
         ((trial, outcomes),) = results
-        kept, failed, why = list(state["kept"]), list(state["failed"]), Counter(state["why"])
+        kept, failed = list(state["kept"]), list(state["failed"])
+        why: Counter[str] = Counter(state["why"])
         for outcome in outcomes:
             if self._succeeded(outcome):
                 kept.append({"row": outcome.row, "score": outcome.score, "steps": _plain(outcome.steps)})

@@ -1,0 +1,1 @@
+"""The main job: a two-step program, compiled and evaluated on the embedded model."""
