@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Values
@@ -14,14 +15,14 @@ from tuneful.spec.signature import Signature
 _MARKER = re.compile(r"^[ \t]*[*_`#]*[ \t]*\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\][*_`]*:?", re.MULTILINE)
 _OPENING = re.compile(r"\[\[(\\*)(\s*##)")
 _ESCAPED = re.compile(r"\[\[\\(\\*\s*##)")
-_THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 
 _END = "[[ ## completed ## ]]"
 
 
 def strip_thinking(text: str, salvages: list[str]) -> str:
     """Remove a block of thoughts in front of an answer, as reasoning models write it."""
-    stripped = _THINKING.sub("", text, count=1)
+    stripped = THINKING.sub("", text, count=1)
     if stripped != text:
         salvages.append("thinking removed")
     return stripped
@@ -68,7 +69,7 @@ class ChatAdapter(Adapter):
         salvages: list[str] = []
         body = strip_thinking(text, salvages)
         sections = _split_sections(body, outputs, salvages)
-        if not sections and len(outputs) == 1:
+        if not sections and len(outputs) == 1 and body.strip():
             salvages.append("marker missing")
             sections = {next(iter(outputs)): _MARKER.split(body)[0]}
         read: dict[str, Any] = {}
@@ -105,7 +106,8 @@ def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]
     by_name = {n.casefold(): n for n in outputs}
     marks = list(_MARKER.finditer(text))
     found: dict[str, str] = {}
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    for mark, following in pairwise([*marks, None]):
+        assert mark is not None
         name = by_name.get(mark.group(1).casefold())
         if name is None or name in found:
             continue

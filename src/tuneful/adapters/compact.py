@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from tuneful.adapters import gbnf
 from tuneful.adapters.base import Adapter, Parsed, Plan, Values
-from tuneful.adapters.chat import strip_thinking
+from tuneful.adapters.chat import THINKING, strip_thinking
 from tuneful.adapters.values import ValueProblem, absent, read_value, type_text, write_value
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
@@ -31,9 +32,10 @@ class CompactAdapter(Adapter):
     name: ClassVar[str] = "compact"
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
-        """Return a plan with a grammar, unless the only output is free text, which stays free."""
+        """Return a plan with a grammar, unless the only output is unconstrained text, which stays free."""
         outputs = signature.output_fields
-        if not capabilities.grammar or (len(outputs) == 1 and next(iter(outputs.values())).type is str):
+        free = [f for f in outputs.values() if f.type is str and not f.constraints]
+        if not capabilities.grammar or len(free) == len(outputs) == 1:
             return Plan(signature)
         return Plan(signature, grammar=gbnf.lines(outputs, labels(signature)))
 
@@ -64,8 +66,8 @@ class CompactAdapter(Adapter):
         if name not in values:
             return ""
         text = write_value(field, values[name])
-        if isinstance(values[name], str) and _label_at_start(labels(signature)[name]).match(text):
-            return json.dumps(text, ensure_ascii=False)  # bare, it would read as a label and be taken off
+        if _label_at_start(labels(signature)[name]).match(text) or THINKING.match(text):
+            return json.dumps(text, ensure_ascii=False)  # bare, it would read as a label or a thought and be taken off
         return text
 
     def partial_text(self, signature: Signature, values: Values) -> str:
@@ -122,20 +124,22 @@ def _lines(fields: Mapping[str, Field], shown: Mapping[str, str], values: Values
 
 @lru_cache(maxsize=1024)
 def _label_at_start(label: str) -> re.Pattern[str]:
-    return re.compile(rf"\A[ \t]*[*_`#]*{re.escape(label)}[*_`]*[ \t]*[::][*_`]*[ \t]*", re.IGNORECASE)
+    return re.compile(rf"\A[ \t]*[*_`#]*{re.escape(label)}[*_`]*[ \t]*[:：][*_`]*[ \t]*", re.IGNORECASE)
 
 
 @lru_cache(maxsize=512)
 def _any_label(shown: tuple[str, ...]) -> re.Pattern[str]:
     words = "|".join(re.escape(label) for label in sorted(shown, key=len, reverse=True))
-    return re.compile(rf"^[*_`#]*[ \t]?({words})[*_`]*[ \t]*[::][*_`]*[ \t]?", re.IGNORECASE | re.MULTILINE)
+    return re.compile(rf"^[*_`#]*[ \t]?({words})[*_`]*[ \t]*[:：][*_`]*[ \t]?", re.IGNORECASE | re.MULTILINE)
 
 
 def _split_lines(text: str, shown: Mapping[str, str]) -> dict[str, str]:
     by_label = {label.casefold(): name for name, label in shown.items()}
-    marks = list(_any_label(tuple(shown.values())).finditer(text))
+    found_marks = _any_label(tuple(shown.values())).finditer(text)
+    marks = [m for m in found_marks if m.group(1).casefold() in by_label]  # a dotless i matches an i
     found: dict[str, str] = {}
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    for mark, following in pairwise([*marks, None]):
+        assert mark is not None
         name = by_label[mark.group(1).casefold()]
         if name not in found:
             section = text[mark.end() : following.start() if following else len(text)].rstrip("\n")

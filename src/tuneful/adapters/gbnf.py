@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -19,7 +21,8 @@ pair ::= string ":" ws value
 array ::= "[" ws (value ("," ws value)*)? "]"
 value ::= object | array | string | number | "true" | "false" | "null"
 string ::= "\\"" ([^"\\\\\\x00-\\x1F] | "\\\\" ["\\\\/bfnrt])* "\\""
-number ::= "-"? [0-9]{1,15} ("." [0-9]{1,15})?
+number ::= integer ("." [0-9]{1,15})?
+integer ::= "-"? ("0" | [1-9] [0-9]{0,14})
 ws ::= " "?
 """
 
@@ -34,13 +37,12 @@ def lines(outputs: Mapping[str, Field], labels: Mapping[str, str]) -> str:
         parts.append(f"{label}f{index}")
     root = ' "\\n" '.join(parts)
     text = "\n".join([f"root ::= {root}", *rules])
-    return (
-        f"{text}\n{_JSON_RULES}" if any(w in text for w in ("object", "array", "number", "string", "value")) else text
-    )
+    shared = ("object", "array", "number", "integer", "string", "value")
+    return f"{text}\n{_JSON_RULES}" if any(w in text for w in shared) else text
 
 
 def _text(literal: str) -> str:
-    return json.dumps(literal, ensure_ascii=False)
+    return '"' + re.sub(r'[\x00-\x1f"\\]', lambda m: f"\\x{ord(m[0]):02X}", literal) + '"'
 
 
 def _rule(field: Field) -> str:
@@ -52,7 +54,7 @@ def _kind(kind: Any, constraints: Mapping[str, Any]) -> str:
     if options is not None:
         return " | ".join(_text(o if isinstance(o, str) else json.dumps(o)) for o in options)
     if kind is NoneType:
-        return '"none"'
+        return '"null" | "none"'
     if kind is bool:
         return '"true" | "false"'
     if kind is int:
@@ -62,21 +64,29 @@ def _kind(kind: Any, constraints: Mapping[str, Any]) -> str:
     if kind is str:
         return _line(constraints)
     if get_origin(kind) in (list, tuple, set, frozenset) or kind in (list, tuple, set, frozenset):
-        inner = get_args(kind)
-        member = {str: "string", int: "number", float: "number"}.get(inner[0], "value") if inner else "value"
+        inner = [a for a in get_args(kind) if a is not Ellipsis]
+        if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
+            row = ' "," ws '.join(map(_member, inner))
+            return f'"[" {row} "]"'
+        member = _member(inner[0]) if inner else "value"
         return f'"[" ({member} ("," ws {member})*)? "]"'
     if kind is dict or get_origin(kind) is dict or hasattr(kind, "model_fields"):
         return "object"
     return "value"
 
 
+def _member(kind: Any) -> str:
+    return {str: "string", int: "integer", float: "number"}.get(kind, "value")
+
+
 def _integer(constraints: Mapping[str, Any]) -> str:
-    low = constraints.get("ge", constraints.get("gt", -2) + 1 if "gt" in constraints else None)
-    high = constraints.get("le", constraints.get("lt", 0) - 1 if "lt" in constraints else None)
-    if low is not None and high is not None and high - low <= 200:
-        return " | ".join(_text(str(i)) for i in range(int(low), int(high) + 1))
-    sign = "" if low is not None and low >= 0 else '"-"? '
-    return f"{sign}[0-9]{{1,15}}"
+    low = [math.ceil(constraints["ge"])] if "ge" in constraints else []
+    low += [math.floor(constraints["gt"]) + 1] if "gt" in constraints else []
+    high = [math.floor(constraints["le"])] if "le" in constraints else []
+    high += [math.ceil(constraints["lt"]) - 1] if "lt" in constraints else []
+    if low and high and 0 <= min(high) - max(low) <= 200:
+        return " | ".join(_text(str(i)) for i in range(max(low), min(high) + 1))
+    return '"0" | [1-9] [0-9]{0,14}' if low and max(low) >= 0 else "integer"
 
 
 def _line(constraints: Mapping[str, Any]) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any, ClassVar
 
 import json_repair
@@ -16,6 +19,7 @@ from tuneful.adapters.values import (
     ValueProblem,
     absent,
     describe,
+    load_json,
     problems_of,
     read_value,
     to_json_text,
@@ -63,7 +67,7 @@ class JSONAdapter(Adapter):
         """Read the first JSON object of the answer, mending it where needed."""
         outputs = plan.signature.output_fields
         salvages: list[str] = []
-        found = _read_object(strip_thinking(text, salvages), salvages)
+        found = _read_object(strip_thinking(text, salvages), outputs, salvages)
         read: dict[str, Any] = {}
         problems: dict[str, str] = {}
         if found is None:
@@ -79,17 +83,8 @@ class JSONAdapter(Adapter):
 
 
 def _object(fields: dict[str, Field], values: Values) -> str:
-    members = [f"{json.dumps(n)}: {_member(f, values[n])}" for n, f in fields.items() if n in values]
+    members = [f"{json.dumps(n)}: {to_json_text(f, values[n])}" for n, f in fields.items() if n in values]
     return "{" + ", ".join(members) + "}"
-
-
-def _member(field: Field, value: Any) -> str:
-    text = to_json_text(field, value)
-    try:
-        json.loads(text)
-    except ValueError:
-        return json.dumps(text, ensure_ascii=False)
-    return text
 
 
 def _read_member(field: Field, value: Any, read: dict[str, Any], problems: dict[str, str], salvages: list[str]) -> None:
@@ -106,24 +101,24 @@ def _read_member(field: Field, value: Any, read: dict[str, Any], problems: dict[
         problems[field.name] = problem
 
 
-def _read_object(text: str, salvages: list[str]) -> dict[str, Any] | None:
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        pass
-    else:
+def _read_object(text: str, names: Collection[str], salvages: list[str]) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        whole = load_json(text)
         return whole if isinstance(whole, dict) else None
-    opening = re.search(r"\{", text)
-    if opening is None:
+    if "{" not in text:
         return None
     salvages.append("json mended")
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text, opening.start())
-    except ValueError:
-        found = json_repair.loads(text[opening.start() :], skip_json_loads=True)
-        if isinstance(found, list):
-            found = next((m for m in found if isinstance(m, dict)), None)
-    return found if isinstance(found, dict) else None
+    for opening in islice(re.finditer(r"\{", text), 20):  # enough for braces in the words before the object
+        with suppress(ValueError, RecursionError):
+            found, _ = json.JSONDecoder().raw_decode(text, opening.start())
+            if any(n in found for n in names):
+                return dict(found)
+    mended: Any = None
+    with suppress(ValueError):
+        mended = json_repair.loads(text[text.index("{") :], skip_json_loads=True)
+    if isinstance(mended, list):
+        mended = next((m for m in mended if isinstance(m, dict)), None)
+    return mended if isinstance(mended, dict) else None
 
 
 @lru_cache(maxsize=512)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import json_repair
 import pydantic
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tuneful.spec.fields import Field
 from tuneful.spec.types import NoneType, choices, json_schema, members, type_name
@@ -25,6 +24,13 @@ from tuneful.spec.types import NoneType, choices, json_schema, members, type_nam
 _EMPTY_WORDS = {"none", "null", "n/a", "nil", ""}
 _TRUE_WORDS = {"true", "yes", "y", "1", "correct", "right"}
 _FALSE_WORDS = {"false", "no", "n", "0", "incorrect", "wrong"}
+_DIGITS = r"\d{1,3}(?:(?:,\d{2,3})*,\d{3}|(?:[_ ]\d{3})+)(?!\d)|\d+"  # `1,234` is one number, `1, 2` are two
+_NUMBER = re.compile(rf"(?:(?<![\w.])[-+])?(?:(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
+_BULLET = re.compile(r"^\s*(?:[-*]\s+|•\s*|\d+[.)]\s+)")
+_ANYTHING = pydantic.TypeAdapter(Any)
+
+#: What a text may stand for, and the name of the tolerance that it takes to read it so, or "".
+Reading = tuple[Any, str]
 
 
 class ValueProblem(ValueError):
@@ -33,30 +39,32 @@ class ValueProblem(ValueError):
 
 def write_value(field: Field, value: Any) -> str:
     """Return the text of a value of the field."""
-    if isinstance(value, str):
-        if field.type is str or not field.typed:
-            return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
-        if choices(field.type) is not None:
-            return value
-    if isinstance(value, enum.Enum) and isinstance(value.value, str):
-        value = value.value
-        return str(value)
-    plain = value if isinstance(value, str) else to_json_text(field, value)
-    if not isinstance(value, str) or (_is_plain(plain) and _reads_back(field, plain, value)):
-        return plain
-    return json.dumps(value, ensure_ascii=False)
+    shown = value.value if isinstance(value, enum.Enum) else value
+    if not isinstance(shown, str):
+        return to_json_text(field, value)
+    quoted = json.dumps(shown, ensure_ascii=False)
+    if field.type is str or not field.typed:
+        return shown if _is_plain(shown) else quoted
+    plain = _is_plain(shown) and _reads_back(field, shown, value)
+    return quoted if not plain and _reads_back(field, quoted, value) else shown
 
 
 def to_json_text(field: Field, value: Any) -> str:
     """Return the value as JSON, by the field's own type where the value fits it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     try:
-        if not field.typed:
-            return to_json(value, inf_nan_mode="constants", serialize_unknown=True).decode()
-        return field.adapter.dump_json(value, warnings="error").decode()
+        adapter = field.adapter if field.typed else _ANYTHING
+        plain = adapter.dump_python(value, mode="json", warnings="error")
     except PydanticSerializationError:
-        return to_json(value, inf_nan_mode="constants", serialize_unknown=True).decode()
+        plain = to_jsonable_python(value, serialize_unknown=True)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
+def load_json(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError where it is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _is_plain(text: str) -> bool:
@@ -84,14 +92,16 @@ def read_value(field: Field, text: str, salvages: list[str] | None = None) -> An
     Raises:
         ValueProblem: the text is no value of the type, or breaks a constraint.
     """
-    text = text.strip()
-    notes = salvages if salvages is not None else []
     error: str | None = None
-    for candidate in _candidates(field, text, notes):
+    for reading, tolerance in _readings(field, text.strip()):
         try:
-            return field.adapter.validate_python(candidate)
+            value = field.adapter.validate_python(reading)
         except pydantic.ValidationError as problem:
             error = error or problems_of(problem)
+            continue
+        if tolerance and salvages is not None:
+            salvages.append(tolerance)
+        return value
     raise ValueProblem(error or f"{text!r} cannot be read")
 
 
@@ -109,77 +119,69 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _candidates(field: Field, text: str, notes: list[str]) -> Any:
+def _readings(field: Field, text: str) -> Iterator[Reading]:
     """Yield readings of the text, the most literal first."""
     kinds = members(field.type)
     if len(text) > 1 and text[0] == text[-1] == '"':
         with suppress(ValueError):
-            yield json.loads(text)
+            yield load_json(text), ""
     if NoneType in kinds and text.lower() in _EMPTY_WORDS:
-        yield None
-    options = choices(field.type)
-    if options is not None:
-        yield from _choice_readings(options, text, notes)
-        return
-    if kinds == (str,):
-        yield text
-        return
+        yield None, ""
     for kind in kinds:
-        inner = choices(kind)
-        if inner is not None:
-            yield from _choice_readings(inner, text, notes)
+        options = choices(kind)
+        if options is not None:
+            yield from _choice_readings(options, text)
+    if kinds != (str,):
+        with suppress(ValueError):
+            yield load_json(text), ""
+    if str not in kinds:
+        yield from _scalar_readings(kinds, text)
+        yield from _structure_readings(kinds, text)
+    yield text, ""
+
+
+def _structure_readings(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:
+    is_list = any(getattr(k, "__origin__", k) in (list, tuple, set, frozenset) for k in kinds)
+    lines = [_BULLET.sub("", line).strip() for line in text.split("\n") if line.strip()]
+    if is_list and _BULLET.match(text):
+        yield lines, "list from lines"
+    mended: Any = ""
     with suppress(ValueError):
-        yield json.loads(text)
-    if str in kinds:
-        yield text
-        return
-    yield from _scalar_readings(kinds, text, notes)
-    yield from _structure_readings(kinds, text, notes)
-    yield text
-
-
-def _structure_readings(kinds: tuple[Any, ...], text: str, notes: list[str]) -> Any:
-    mended = json_repair.loads(_unfence(text), skip_json_loads=True)
+        mended = json_repair.loads(_unfence(text), skip_json_loads=True)
     if mended not in ("", [], {}):
-        notes.append("json mended")
-        yield mended
-    if any(getattr(k, "__origin__", k) in (list, tuple, set, frozenset) for k in kinds):
-        notes.append("list from lines")
-        yield [re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", line).strip() for line in text.split("\n") if line.strip()]
+        yield mended, "json mended"
+    if is_list:
+        yield lines, "list from lines"
 
 
-def _choice_readings(options: tuple[Any, ...], text: str, notes: list[str]) -> Any:
-    by_text = {json.dumps(o): o for o in options} | {str(o): o for o in options}
+def _choice_readings(options: tuple[Any, ...], text: str) -> Iterator[Reading]:
+    by_text = {str(o): o for o in options} | {json.dumps(o, default=str): o for o in options}
     if text in by_text:
-        yield by_text[text]
+        yield by_text[text], ""
         return
     bare = text.strip("'\"`*. \n").casefold()
     folded = {k.casefold(): v for k, v in by_text.items()}
     if bare in folded:
-        notes.append("choice in other case")
-        yield folded[bare]
+        yield folded[bare], "choice in other case"
         return
-    named = [v for k, v in folded.items() if re.search(rf"(?<!\w){re.escape(k)}(?!\w)", bare)]
+    named = [o for o in options if re.search(rf"(?<!\w){re.escape(str(o).casefold())}(?!\w)", bare)]
     if len(named) == 1:
-        notes.append("choice within a sentence")
-        yield named[0]
-    yield text
+        yield named[0], "choice within a sentence"
 
 
-def _scalar_readings(kinds: tuple[Any, ...], text: str, notes: list[str]) -> Any:
+def _scalar_readings(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:
     if bool in kinds:
-        word = text.strip("'\"`*. ").casefold().split(" ")[0].strip(",.!")
+        word = (text.casefold().split() or [""])[0].strip("'\"`*.,:;!()")
         if word in _TRUE_WORDS or word in _FALSE_WORDS:
-            notes.append("boolean in other words")
-            yield word in _TRUE_WORDS
+            yield word in _TRUE_WORDS, "boolean in other words"
     if int in kinds or float in kinds:
         if text in ("inf", "-inf", "nan"):
-            yield float(text)
-        found = re.findall(r"[-+]?\d[\d,_ ]*(?:\.\d+)?(?:[eE][-+]?\d+)?", text)
+            yield float(text), ""
+        found = _NUMBER.findall(text)
         if found:
-            notes.append("number within words")
-            number = re.sub(r"[,_ ]", "", found[-1] if len(found) > 1 and "=" in text else found[0])
-            yield float(number) if "." in number or "e" in number.lower() else int(number)
+            number = re.sub(r"[,_ ]", "", found[-1] if "=" in text else found[0])
+            with suppress(ValueError):  # more digits than Python reads
+                yield float(number) if "." in number or "e" in number.lower() else int(number), "number within words"
 
 
 def _unfence(text: str) -> str:
@@ -189,7 +191,10 @@ def _unfence(text: str) -> str:
 
 def type_text(field: Field) -> str:
     """Return the type in words that a model can follow: a name, and the JSON schema where a name says too little."""
-    schema = json_schema(field.annotation) if field.typed else {}
+    schema: dict[str, Any] = {}
+    if field.typed:
+        with suppress(pydantic.errors.PydanticInvalidForJsonSchema):  # a class that pydantic does not know
+            schema = json_schema(field.annotation)
     if "properties" not in json.dumps(schema):
         return type_name(field.type)
     return f"JSON that fits {json.dumps(without_titles(schema), ensure_ascii=False)}"

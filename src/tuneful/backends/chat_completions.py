@@ -18,6 +18,9 @@ from tuneful.errors import (
 from tuneful.wire.request import Request
 from tuneful.wire.response import Choice, FinishReason, Response, Usage
 
+#: Distance between the seeds of one repetition and the next: room for the samples of one.
+REPETITION_STEP = 1000
+
 _FINISH: dict[str, FinishReason] = {"length": "length", "content_filter": "filter"}
 
 
@@ -40,7 +43,7 @@ def to_body(request: Request, model: str) -> dict[str, Any]:
     if sampling.logprobs:
         body["logprobs"] = True
     if sampling.seed is not None:
-        body["seed"] = sampling.seed
+        body["seed"] = sampling.seed + REPETITION_STEP * sampling.rollout_id
     if request.json_schema is not None:
         schema = {"name": "answer", "schema": json.loads(request.json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -58,11 +61,12 @@ def from_body(body: Any, model: str) -> Response:
         choices = tuple(_choice(c) for c in sorted(body["choices"], key=lambda c: c.get("index", 0)))
         if not choices:
             raise KeyError("choices")
-    except (KeyError, TypeError, AttributeError) as error:
+        usage = usage_of(body.get("usage") or {})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LMServerError(
             f"`{model}` answered with something that is no chat completion: {str(body)[:300]!r}.", model=model
         ) from error
-    return Response(choices, usage_of(body.get("usage") or {}), str(body.get("model") or model))
+    return Response(choices, usage, str(body.get("model") or model))
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
@@ -78,6 +82,8 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 def _choice(choice: Mapping[str, Any]) -> Choice:
     content = choice["message"].get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError("`content` is no text")
     logprobs = (choice.get("logprobs") or {}).get("content")
     pairs = tuple((t["token"], float(t["logprob"])) for t in logprobs) if logprobs else None
     return Choice(content, _FINISH.get(choice.get("finish_reason") or "stop", "stop"), pairs)
@@ -87,7 +93,7 @@ def error_of(status: int, body: Any, model: str, retry_after_s: float | None = N
     """Return the typed error for a refused request. The body is quoted, the request never: it may hold secrets."""
     found = body.get("error", body) if isinstance(body, Mapping) else body
     detail = found.get("message", "") if isinstance(found, Mapping) else str(found)
-    kind = str(found.get("type") or found.get("code") or "") if isinstance(found, Mapping) else ""
+    kind = f"{found.get('type')} {found.get('code')}" if isinstance(found, Mapping) else ""
     text = f"`{model}` answered with status {status}: {str(detail)[:500] or 'no message'}"
     lowered = f"{kind} {detail}".lower()
     if "context" in lowered and ("exceed" in lowered or "length" in lowered or "maximum" in lowered):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import error_of, from_body, to_body
+from tuneful.backends.chat_completions import REPETITION_STEP, error_of, from_body, to_body
 from tuneful.errors import LMServerError, LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
@@ -251,7 +251,9 @@ class LocalBackend(Backend):
             body["grammar"] = request.grammar
         body.setdefault("max_tokens", self._settings.context_tokens)
         samples = body.pop("n", 1)
-        body.setdefault("seed", request.sampling.rollout_id * 1000)  # reproducible, and another for each repetition
+        body.setdefault(
+            "seed", request.sampling.rollout_id * REPETITION_STEP
+        )  # reproducible, and another for each repetition
         bodies = [{**body, "seed": body["seed"] + i} for i in range(samples)]
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(None, _engine, self._settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuneful.backends.base import Backend
@@ -86,25 +86,34 @@ class OpenAIBackend(Backend):
     def __repr__(self) -> str:  # the key must not show
         return f"OpenAIBackend({self._model!r}, api_base={self._base_url!r})"
 
-    def _headers(self) -> dict[str, str]:
+    def _key(self) -> str:
+        """Return the key, or "" where a server of the user's own, or a local one, is asked without."""
         variable = self._provider.key_variable
-        key = self._api_key or (os.environ.get(variable) if variable else None)
-        if key is None:
-            if variable is not None and not self._own_base:
-                raise LMAuthError(
-                    f"no API key for `{self._model}`: set the environment variable {variable}, or pass "
-                    "tf.LM(..., api_key=...). No call was made.",
-                    model=self._model,
-                )
-            return {}
-        return {"Authorization": f"Bearer {key}"}
+        key = (self._api_key or (os.environ.get(variable, "") if variable else "")).strip()
+        if not key and variable is not None and not self._own_base:
+            raise LMAuthError(
+                f"no API key for `{self._model}`: set the environment variable {variable}, or pass "
+                "tf.LM(..., api_key=...). No call was made.",
+                model=self._model,
+            )
+        if not key.isprintable():
+            raise LMAuthError(
+                f"the API key for `{self._model}` has a line break or another control character in it, which no key "
+                "has. Copy it again. No call was made.",
+                model=self._model,
+            )
+        return key
 
     async def complete(self, request: Request) -> Response:
         """POST /chat/completions. Raises a branch of LMError that says what failed."""
         body = to_body(request, self._model)
         if request.grammar is not None and self._provider.grammar_field:
             body[self._provider.grammar_field] = request.grammar
-        reply = await self._transport.post_json(f"{self._base_url}/chat/completions", body, self._headers())
+        key = self._key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        reply = await self._transport.post_json(f"{self._base_url}/chat/completions", body, headers)
+        if key and (reply.status >= 400 or b'"choices"' not in reply.body):  # it will be quoted, and may quote the key
+            reply = replace(reply, body=reply.body.replace(key.encode(), b"[API key]"))
         return from_body(self._json(reply), self._model)
 
     def _json(self, reply: Reply) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 
-from tuneful.errors import LMTimeoutError, LMTransportError
+from tuneful.errors import LMTimeoutError, LMTransportError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,13 @@ class Transport:
         Raises:
             LMTimeoutError: no answer within the limit.
             LMTransportError: the connection failed or broke. Headers are never part of the message.
+            UsageError: the address is none, or a text cannot be written in UTF-8. Nothing was sent.
         """
         try:
             request = self._opened().post(url).headers(dict(headers)).body_json(body).build()
+        except ValueError as error:
+            raise UsageError(f"the request to {url!r} cannot be made: {error}. Nothing was sent.") from error
+        try:
             response = await request.send()
             content = bytes(await response.bytes())
         except RequestTimeoutError as error:

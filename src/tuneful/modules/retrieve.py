@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -42,10 +43,15 @@ class Retrieve(Module):
                 "(query, k) -> passages, such as tf.BM25(list_of_texts)."
             )
         wanted = self.k if k is None else k
-        if inspect.iscoroutinefunction(retriever):
-            found = await retriever(query, wanted)
-        else:
-            found = await portal.in_thread(lambda: retriever(query, wanted))
+        found = await portal.in_thread(lambda: retriever(query, wanted))
+        if inspect.isawaitable(found):
+            found = await found
         if isinstance(found, str) or not hasattr(found, "__iter__"):
             raise UsageError(f"a retriever returns a list of passages, this one returned {found!r:.80}.")
         return Prediction(passages=[p if isinstance(p, str) else getattr(p, "text", str(p)) for p in found])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Retrieve:
+        memo[id(self.rm)] = self.rm  # an index or a connection: shared by the copies of a program, as an LM is
+        twin = object.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin

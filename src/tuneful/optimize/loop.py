@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tuneful.errors import BudgetExceeded, DataError, UsageError
 from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hopeless
 from tuneful.evaluate.metric import Metric
+from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.evaluate.statistics import Comparison, compare
 from tuneful.optimize.plan import Phase, Plan, tokens_of
@@ -35,6 +37,8 @@ from tuneful.wire.response import Usage
 
 if TYPE_CHECKING:
     from tuneful.optimize.teleprompter import Teleprompter
+
+_log = logging.getLogger("tuneful.optimize")
 
 #: Trainsets below this size are searched whole: too few rows would be left to hold out.
 SMALLEST_SPLIT = 20
@@ -95,6 +99,7 @@ class Loop:
                 try:
                     while trials := self.recipe.ask(self.brief, state):
                         state = self.recipe.tell(self.brief, state, [(t, await self._run(t)) for t in trials])
+                        _log.info("search: %s", "; ".join(self.recipe.found(self.brief, state)) or "going on")
                 except BudgetExceeded as reached:
                     stop_reason = f"the budget's limit on {reached.limit} was reached during the search"
                 finalists = [c for c in self.recipe.finalists(self.brief, state) if c]
@@ -121,9 +126,13 @@ class Loop:
             example = self.brief.trainset[index]
             ready = _without_own_demos(program, example) if trial.leave_out else program
             record = await self._record(ready, example, trial, len(self.brief.trainset), rows)
+            bar.advance("")
             return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
 
-        with context(**ambient) if ambient else nullcontext():
+        with (
+            context(**ambient) if ambient else nullcontext(),
+            progress_bar(len(trial.rows), "search", display=True) as bar,
+        ):
             return await gather_bounded(trial.rows, one, settings.num_threads)
 
     async def _record(
@@ -161,22 +170,29 @@ class Loop:
             self.models[step["model"]] = None
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
-        programs = [self.student.with_parameters(c) for c in candidates]
+        """Run all candidates on the held-out rows, appending the records of each to its column."""
+        programs = [(self.student.with_parameters(c), Trial(c, ())) for c in candidates]
         rows: list[list[Row]] = [[] for _ in programs]
-        for start in range(0, len(self.held_out), BLOCK):
-            block = self.held_out[start : start + BLOCK]
-            finished = []
-            for program, candidate, done in zip(programs, candidates, rows, strict=True):
-                trial = Trial(candidate, ())
+        with progress_bar(len(programs) * len(self.held_out), "comparison", display=True) as bar:
+            for start in range(0, len(self.held_out), BLOCK):
+                block = self.held_out[start : start + BLOCK]
+                finished = [
+                    await self._run_block(block, *pair, done, bar) for pair, done in zip(programs, rows, strict=True)
+                ]
+                for column, new in zip(records, finished, strict=True):
+                    column.extend(new)
+                means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
+                _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
 
-                async def one(
-                    example: Example, program: Module = program, trial: Trial = trial, done: list[Row] = done
-                ) -> dict[str, Any]:
-                    return await self._record(program, example, trial, len(self.held_out), done)
+    async def _run_block(
+        self, block: Sequence[Example], program: Module, trial: Trial, done: list[Row], bar: Bar
+    ) -> list[Mapping[str, Any]]:
+        async def one(example: Example) -> Mapping[str, Any]:
+            record = await self._record(program, example, trial, len(self.held_out), done)
+            bar.advance("")
+            return record
 
-                finished.append(await gather_bounded(block, one, settings.num_threads))
-            for column, new in zip(records, finished, strict=True):
-                column.extend(new)
+        return await gather_bounded(block, one, settings.num_threads)
 
     # --- deciding ---
 

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, fields
 
-from tuneful.errors import BudgetExceeded, UsageError
+from tuneful.errors import BudgetExceeded, NotConfiguredError, UsageError
 from tuneful.wire.response import Usage
 
 
@@ -31,7 +31,7 @@ class Budget:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is not None and not value >= 0:
+            if value is not None and not (isinstance(value, (int, float)) and value >= 0):
                 raise UsageError(f"Budget({f.name}={value!r}): a limit is a number of at least 0, or None.")
 
     def __str__(self) -> str:
@@ -70,13 +70,13 @@ class Meter:
 
         Raises:
             BudgetExceeded: a limit is reached; the request must not leave.
-            UsageError: there is a limit in dollars and the model has no known price.
+            NotConfiguredError: there is a limit in dollars and the model has no known price.
         """
         limit = self.budget
         with self._lock:
             spent = sum(self._by_model.values(), Usage())
             if limit.usd is not None and not priced:
-                raise UsageError(
+                raise NotConfiguredError(
                     f"the budget has a limit in dollars, but the price of `{model}` is not known. "
                     "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
                 )
@@ -84,11 +84,17 @@ class Meter:
                 raise _exceeded(limit, "calls", f"{self._departed} calls")
             if limit.tokens is not None and spent.total_tokens >= limit.tokens:
                 raise _exceeded(limit, "tokens", f"{spent.total_tokens} tokens")
-            if limit.usd is not None and (spent.cost_usd or 0.0) >= limit.usd and limit.usd > 0:
-                raise _exceeded(limit, "usd", f"{spent.cost_usd:.4f} dollars")
+            cost = spent.cost_usd or 0.0
+            if limit.usd is not None and cost > 0 and cost >= limit.usd:  # free models go on under `usd=0`
+                raise _exceeded(limit, "usd", f"{cost:.4f} dollars")
             if limit.seconds is not None and self.seconds >= limit.seconds:
                 raise _exceeded(limit, "seconds", f"{self.seconds:.1f} seconds")
             self._departed += 1
+
+    def stay(self) -> None:
+        """Take back a `depart`: another meter in force refused the request, so it has not left."""
+        with self._lock:
+            self._departed -= 1
 
     def restore(self, usage: Usage) -> None:
         """Note what a run had used before it was stopped, so that its budget covers the whole of it."""

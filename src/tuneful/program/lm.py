@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from typing import Any
 
@@ -33,7 +34,8 @@ class LM:
         model: `provider/name`: "local/smollm2", "local/PATH.gguf", "openai/gpt-4o-mini", "ollama/llama3.2", ...
         api_base: address of the server, in place of the provider's; any that speaks OpenAI's protocol.
         api_key: key, in place of the one in the provider's environment variable. Never saved, logged or shown.
-        price_per_million: US dollars for a million prompt tokens and a million generated ones. Local models cost 0.
+        price_per_million: US dollars for a million prompt tokens and a million generated ones. Local models cost 0
+            unless it is given.
         num_retries: further attempts when a call fails for a passing reason.
         backend: a backend of your own, in place of the one that the name picks.
         options: sampling (temperature, max_tokens, top_p, seed, n, stop, logprobs) and settings of the backend
@@ -65,7 +67,7 @@ class LM:
         elif rest:
             raise UsageError(f"tf.LM({model!r}) got options that no given backend can take: {', '.join(rest)}.")
         self.backend = backend
-        self.price_per_million = (0.0, 0.0) if backend.local else price_per_million
+        self.price_per_million = (0.0, 0.0) if price_per_million is None and backend.local else price_per_million
 
     @property
     def capabilities(self) -> Capabilities:
@@ -84,19 +86,24 @@ class LM:
         twin.sampling = self.sampling.updated(options)
         return twin
 
+    def as_sent(self, request: Request) -> Request:
+        """Return the request with the sampling that is sent: its own where it is set, this LM's where it is not."""
+        return replace(request, sampling=_merged(self.sampling, request.sampling).checked())
+
     async def complete(self, request: Request) -> Response:
         """Answer a request: charged to every meter in force, priced, and kept for `inspect_history`.
-
-        The sampling of the request counts where it is set, this LM's where it is not.
 
         Raises:
             BudgetExceeded: a budget in force is used up; nothing was sent.
             LMError: the model failed, after retries.
         """
-        request = replace(request, sampling=_merged(self.sampling, request.sampling).checked())
+        request = self.as_sent(request)
         charged = runtime.meters()
-        for meter in charged:
-            meter.depart(self.model, priced=self.price_per_million is not None)
+        with ExitStack() as refused:
+            for meter in charged:
+                meter.depart(self.model, priced=self.price_per_million is not None)
+                refused.callback(meter.stay)
+            refused.pop_all()
         response = self._priced(await portal.bring(self.backend.complete(request)))
         for meter in charged:
             meter.settle(self.model, response.usage)

@@ -50,6 +50,7 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tunable):
+            self.__dict__.pop(name, None)  # a plain value of that name would hide it
             self.__dict__.setdefault("_tunables", {})[name] = value
         elif name in self.__dict__.get("_tunables", {}):
             self.__dict__["_tunables"][name] = self.__dict__["_tunables"][name].with_value(value)
@@ -161,10 +162,16 @@ class Module:
         return [p for _, p in self.named_predictors()]
 
     def map_named_predictors(self, function: Callable[[Predict[Any]], Predict[Any]]) -> Self:
-        """Replace each predictor by what `function` makes of it."""
-        for path, predictor in self.named_predictors():
-            _replace(self, path, function(predictor))
-        return self
+        """Replace each predictor, wherever it is used, by what `function` makes of it. Returns self.
+
+        A program that is a single predictor returns what `function` makes of it.
+        """
+        new: dict[int, Any] = {id(p): function(p) for p in self.predictors()}
+        for _, module in self.named_sub_modules():
+            for name, value in module.__dict__.items():
+                module.__dict__[name] = _substituted(value, new)
+        found: Self = new.get(id(self), self)
+        return found
 
     # --- parameters ---
 
@@ -314,8 +321,7 @@ def _walk(module: Module, path: str, seen: set[int]) -> Iterator[tuple[str, Modu
     seen.add(id(module))
     yield path, module
     for name, value in module.__dict__.items():
-        if not name.startswith("_"):
-            yield from _parts(value, f"{path}.{name}" if path else name, seen)
+        yield from _parts(value, f"{path}.{name}" if path else name, seen)
 
 
 def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
@@ -329,26 +335,18 @@ def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]
             yield from _parts(item, f"{path}[{key!r}]", seen)
 
 
-def _replace(root: Module, path: str, new: Module) -> None:
-    """Put `new` where `path` leads: `a.b[0]['c']`."""
-    steps = re.findall(r"[^.\[\]]+|\[\d+\]|\['[^']*'\]", path)
-    owner: Any = root
-    for step in steps[:-1]:
-        owner = _follow(owner, step)
-    last = steps[-1]
-    if last.startswith("["):
-        owner[_key(last)] = new
-    else:
-        setattr(owner, last, new)
-
-
-def _follow(owner: Any, step: str) -> Any:
-    return owner[_key(step)] if step.startswith("[") else getattr(owner, step)
-
-
-def _key(step: str) -> int | str:
-    inner = step[1:-1]
-    return inner[1:-1] if inner.startswith("'") else int(inner)
+def _substituted(value: Any, new: Mapping[int, Module]) -> Any:
+    """Return `value` with each part that `new` knows by its id exchanged; lists and dicts are changed in place."""
+    if isinstance(value, Module):
+        return new.get(id(value), value)
+    if isinstance(value, list):
+        value[:] = [_substituted(item, new) for item in value]
+    elif isinstance(value, dict):
+        value.update({key: _substituted(item, new) for key, item in value.items()})
+    elif isinstance(value, tuple):
+        parts = [_substituted(item, new) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def _frozen_test(root: Module, path: str) -> Callable[[str], bool]:

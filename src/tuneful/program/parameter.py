@@ -11,6 +11,9 @@ from tuneful.errors import UsageError
 Kind = Literal["instructions", "wording", "demos", "adapter", "lm", "sampling", "choice", "integer", "real"]
 
 
+_UNSET: Any = object()
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a program, as it stands.
@@ -59,11 +62,11 @@ class Choice(Tunable):
     values: tuple[Any, ...] = ()
     kind = "choice"
 
-    def __init__(self, values: Sequence[Any], *, default: Any = None, value: Any = None) -> None:
+    def __init__(self, values: Sequence[Any], *, default: Any = _UNSET, value: Any = _UNSET) -> None:
         if not values:
             raise UsageError("Choice needs at least one value, got none.")
         object.__setattr__(self, "values", tuple(values))
-        start = value if value is not None else (default if default is not None else self.values[0])
+        start = next((v for v in (value, default) if v is not _UNSET), self.values[0])  # None may be one of the values
         self.check(start)
         object.__setattr__(self, "value", start)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, overload
+
+import pydantic
 
 from tuneful.adapters.base import Adapter, Parsed, Plan
 from tuneful.adapters.select import resolve
@@ -15,8 +18,9 @@ from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.rendered import Rendered
 from tuneful.program.runtime import current_rollout, settings
-from tuneful.program.trace import Step, current_recorder
+from tuneful.program.trace import Step, current_recorder, snapshot
 from tuneful.spec.example import Example
+from tuneful.spec.fields import Field
 from tuneful.spec.inputs import check_inputs
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature, ensure_signature
@@ -102,7 +106,7 @@ class Predict(Module, Generic[T]):
             raise InputError(f"inputs are given by name: {', '.join(f'{n}=...' for n in self.signature.input_fields)}.")
         predictor, inputs = self._split_call(given)
         recorder = current_recorder()
-        step = Step(recorder.path_of(self.token) if recorder else "", inputs)
+        step = Step(recorder.path_of(self.token) if recorder else "", snapshot(inputs))
         if recorder:
             recorder.trace.steps.append(step)
         begun = time.perf_counter()
@@ -152,7 +156,7 @@ class Predict(Module, Generic[T]):
             if not parsed.complete:
                 parsed = await self._repaired(lm, adapter, plan, request, choice, parsed, step)
             rows.append(parsed.fields)
-        step.outputs = rows[0]
+        step.outputs = snapshot(rows[0])
         return Prediction.from_completions(rows, self.signature)
 
     def _prepared(self, inputs: Mapping[str, Any]) -> tuple[LM, Adapter, Plan, Request]:
@@ -160,7 +164,7 @@ class Predict(Module, Generic[T]):
         adapter = resolve(self.adapter or settings.adapter, lm.capabilities)
         plan = adapter.plan(self.signature, lm.capabilities)
         sampling = replace(self.sampling, rollout_id=rollout_id) if (rollout_id := current_rollout()) else self.sampling
-        return lm, adapter, plan, adapter.render(plan, self.demos, inputs, sampling)
+        return lm, adapter, plan, lm.as_sent(adapter.render(plan, self.demos, inputs, sampling))
 
     async def _repaired(
         self, lm: LM, adapter: Adapter, plan: Plan, request: Request, choice: Choice, parsed: Parsed, step: Step
@@ -169,14 +173,14 @@ class Predict(Module, Generic[T]):
         if settings.max_repairs == 0:
             raise _unparsable(choice, parsed, step)
         if choice.truncated:
-            limit = request.sampling.max_tokens or lm.sampling.max_tokens
+            limit = request.sampling.max_tokens
             if limit is None:
                 raise _unparsable(choice, parsed, step)
             again = replace(request, sampling=replace(request.sampling, n=1, max_tokens=2 * limit))
         else:
             again = adapter.repair(request, choice.text, parsed)
             again = replace(again, sampling=replace(again.sampling, n=1))
-        response: Response = await lm.complete(again)
+        response: Response = await lm.copy(n=1).complete(again)  # an LM of several samples mends one all the same
         step.responses.append(response)
         mended = adapter.parse(plan, response.text)
         step.salvages += mended.salvages
@@ -189,11 +193,9 @@ class Predict(Module, Generic[T]):
     def render(self, **inputs: Any) -> Rendered:
         """Return the exact request that a call with these inputs sends, with token counts. No model is called.
 
-        Inputs that are not given show as `{name}`.
+        Inputs that are not given, and have no default, show as `{name}`.
         """
-        fields = self.signature.input_fields
-        known = {k: v for k, v in inputs.items() if k in fields}
-        lm, adapter, _, request = self._prepared({n: known.get(n, f"{{{n}}}") for n in fields})
+        lm, adapter, _, request = self._prepared({n: _shown(f, inputs) for n, f in self.signature.input_fields.items()})
         return Rendered.of(request, lm, adapter)
 
     # --- parameters ---
@@ -221,7 +223,8 @@ class Predict(Module, Generic[T]):
             case "demos":
                 self.demos = [Example(d) for d in value]
             case "adapter":
-                self.adapter = value
+                if not isinstance(self.adapter, Adapter) or self.adapter.name != value:
+                    self.adapter = value
             case "lm":
                 if value is None or self.lm is None or self.lm.model != value:
                     self.lm = None if value is None else LM(value)
@@ -239,6 +242,16 @@ class Predict(Module, Generic[T]):
         extras += [f"lm={self.lm!r}"] if self.lm else []
         extras += [f"{k}={v!r}" for k, v in self.sampling.to_json().items()]
         return f"{type(self).__name__}({', '.join([repr(str(self.signature)), *extras])})"
+
+
+def _shown(field: Field, inputs: Mapping[str, Any]) -> Any:
+    """Return what a call gives to an input field, or the field's name where nothing is known of it yet."""
+    if field.name not in inputs:
+        return field.absent_value() if field.optional else f"{{{field.name}}}"
+    value = inputs[field.name]
+    with suppress(pydantic.ValidationError):  # a call would refuse it; to look at it does no harm
+        return field.adapter.validate_python(value) if field.typed else value
+    return value
 
 
 def _unparsable(choice: Choice, parsed: Parsed, step: Step) -> AdapterParseError:

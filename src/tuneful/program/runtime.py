@@ -46,6 +46,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"`lm` must be a tf.LM, got {value!r:.80}. Write tf.configure(lm=tf.LM({value!r:.60})).")
         if name == "num_threads" and (not isinstance(value, int) or value < 1):
             raise UsageError(f"`num_threads` must be a whole number of at least 1, got {value!r}.")
+        if name == "history_size" and (not isinstance(value, int) or value < 0):
+            raise UsageError(f"`history_size` must be a whole number of at least 0, got {value!r}.")
         if name == "max_repairs" and value not in (0, 1):
             raise UsageError(f"`max_repairs` must be 0 or 1, got {value!r}.")
     return values
@@ -148,9 +150,10 @@ def rollout(number: int) -> Iterator[None]:
 
 def remember(model: str, request: Request, response: Response) -> None:
     """Keep a call for `inspect_history`; the oldest falls out."""
-    _history.append((model, request, response))
-    while len(_history) > settings.history_size:
-        _history.popleft()
+    with _lock:
+        _history.append((model, request, response))
+        while len(_history) > settings.history_size:
+            _history.popleft()
 
 
 def inspect_history(n: int = 1, file: Any = None) -> None:
@@ -159,7 +162,8 @@ def inspect_history(n: int = 1, file: Any = None) -> None:
     The last 10 are kept; `configure(history_size=...)` changes it. Nothing is kept on disk.
     """
     out = file or sys.stdout
-    shown = list(_history)[-n:] if n > 0 else []
+    with _lock:
+        shown = list(_history)[-n:] if n > 0 else []
     if not shown:
         out.write("No calls yet.\n")
     for model, request, response in shown:

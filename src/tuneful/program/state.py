@@ -42,21 +42,26 @@ def load_state(program: Module, state: Mapping[str, Any]) -> None:
     Raises:
         StateError: the state is of another layout, or of another program; it lists the differences.
     """
-    if not isinstance(state, Mapping) or "parameters" not in state:
+    if not isinstance(state, Mapping) or not isinstance(state.get("parameters"), Mapping):
         raise StateError("this is no saved program: it has no `parameters`. Was it written by `program.save(...)`?")
     if state.get("format") != FORMAT:
         raise StateError(
             f"the saved program has layout {state.get('format')!r}; this version reads layout {FORMAT}. "
             "Load it with the version that saved it, or save it anew."
         )
-    differences = _differences(program, state)
+    try:
+        differences = _differences(program, state)
+        rebuilt = program if differences else program.with_parameters(state["parameters"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"the saved {state.get('program')} holds a value that cannot be used: {error}\nNothing was changed."
+        ) from error
     if differences:
         listed = "\n".join(f"  - {d}" for d in differences)
         raise StateError(
             f"the saved {state.get('program')} does not fit this {type(program).__name__}:\n{listed}\n"
             "Nothing was changed. Load it into the program that it was saved from, or compile this one."
         )
-    rebuilt = program.with_parameters(state["parameters"])
     mine, new = dict(program.named_sub_modules()), dict(rebuilt.named_sub_modules())
     for path, module in mine.items():
         for key, value in new[path].__dict__.items():
@@ -77,7 +82,8 @@ def _differences(program: Module, state: Mapping[str, Any]) -> list[str]:
         elif saved[path]["hash"] != mine[path].interface_hash:
             found.append(f"predictor `{path}`: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
     known = program.parameters()
-    lost = [p for p in state["parameters"] if p not in known and p.rpartition(".")[0] not in saved]
+    gone = {path for path in saved if path not in mine}  # told above, once for all their parameters
+    lost = [p for p in state["parameters"] if p not in known and p.rpartition(".")[0] not in gone]
     return found + [f"parameter `{path}` is saved, but the program has none there" for path in lost]
 
 

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from tuneful.program.module import Module
 
 
+def snapshot(value: Any) -> Any:
+    """Return a value as it stands now: its lists and dicts are copied, so that later changes do not reach the trace."""
+    if isinstance(value, dict):
+        return {k: snapshot(v) for k, v in value.items()}
+    return [snapshot(v) for v in value] if isinstance(value, list) else value
+
+
 @dataclass
 class Step:
     """One answer of one predictor.

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from tuneful.errors import DataError, UsageError
 
@@ -53,3 +54,6 @@ class BM25:
 
     def __len__(self) -> int:
         return len(self._passages)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BM25:
+        return self  # an index never changes, so the copies of a program share it

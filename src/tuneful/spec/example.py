@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from tuneful.errors import DataError, nearest
 
@@ -78,7 +79,7 @@ class Example:
         return self._store == other._store
 
     def __hash__(self) -> int:
-        return int(self.content_hash(), 16)
+        return hash(frozenset((k, v if isinstance(v, (str, int, float)) else None) for k, v in self._store.items()))
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())
@@ -173,7 +174,7 @@ class Example:
 
     def content_hash(self) -> str:
         """Return a hash of the fields and their values: the identity of the row in journals."""
-        return hashlib.sha256(to_json(self.to_dict(), serialize_unknown=True)).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _jsonable(value: Any) -> Any:
@@ -183,4 +184,6 @@ def _jsonable(value: Any) -> Any:
         return {str(k): _jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_jsonable(v) for v in value), key=json.dumps)  # a set has no order, and a row one hash
     return to_jsonable_python(value, serialize_unknown=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +34,9 @@ _PHRASES = {
 class _Missing:
     def __repr__(self) -> str:
         return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"  # a copy of it is itself
 
 
 MISSING: Any = _Missing()
@@ -92,7 +96,7 @@ class Field:
 
     def absent_value(self) -> Any:
         """Return what an absent optional field holds."""
-        return None if self.default is MISSING else self.default
+        return None if self.default is MISSING else copy.deepcopy(self.default)
 
     @property
     def constraint_text(self) -> str:

@@ -11,8 +11,10 @@ import builtins
 import functools
 import keyword
 import operator
+import re
 import typing
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from tuneful.errors import SignatureError, nearest
@@ -25,6 +27,7 @@ _TYPING_NAMES = (
     "Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple", "Set", "FrozenSet", "Sequence", "Mapping",
     "Iterable", "Annotated",
 )  # fmt: skip
+_TYPE_MAKERS = ("typing", "types", "typing_extensions")  # where the classes of `list[str]`, `int | str`... live
 KNOWN_TYPES: dict[str, Any] = {
     **{n: getattr(builtins, n) for n in _BUILTIN_TYPES},
     **{n: getattr(typing, n) for n in _TYPING_NAMES},
@@ -36,7 +39,8 @@ def _split(  # noqa: C901 (a scanner is one loop over the characters)
     text: str, start: int, end: int, separator: str
 ) -> Iterator[tuple[int, int]]:
     """Yield the spans of `text[start:end]` between separators that stand outside brackets and quotes."""
-    depth, quote, begin, i = 0, "", start, start
+    quote, begin, i = "", start, start
+    opened: list[int] = []
     while i < end:
         char = text[i]
         if quote:
@@ -44,21 +48,23 @@ def _split(  # noqa: C901 (a scanner is one loop over the characters)
                 i += 1
             elif char == quote:
                 quote = ""
+                opened.pop()
         elif char in "'\"":
             quote = char
+            opened.append(i)
         elif char in "([{":
-            depth += 1
+            opened.append(i)
         elif char in ")]}":
-            depth -= 1
-            if depth < 0:
+            if not opened:
                 raise SignatureError(f"a `{char}` closes nothing.", text=text, column=i)
-        elif depth == 0 and text.startswith(separator, i):
+            opened.pop()
+        elif not opened and text.startswith(separator, i):
             yield begin, i
             i += len(separator) - 1
             begin = i + 1
         i += 1
-    if quote or depth:
-        raise SignatureError("a bracket or a quote is not closed.", text=text, column=max(begin, end - 1))
+    if opened:
+        raise SignatureError(f"this `{text[opened[-1]]}` is not closed.", text=text, column=opened[-1])
     yield begin, end
 
 
@@ -73,39 +79,42 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 class TypeReader:
     """Turns the text of a type into the type, by lookup in `names` and in the well-known types."""
 
-    def __init__(self, text: str, names: Mapping[str, Any], offset: int = 0) -> None:
+    def __init__(self, text: str, names: Mapping[str, Any]) -> None:
         self.text = text
         self.names = names
-        self.offset = offset
+        self.offset = 0
 
     def read(self, start: int, end: int) -> Any:
         """Return the type that stands in `text[start:end]`."""
         self.offset = start
         try:
             tree = ast.parse(self.text[start:end], mode="eval").body
-        except SyntaxError as error:
-            column = start + max(0, (error.offset or 1) - 1)
+        except (SyntaxError, ValueError) as error:  # a ValueError: it holds a null character
+            column = start + max(0, (getattr(error, "offset", None) or 1) - 1)
             raise SignatureError(
                 f"`{self.text[start:end]}` is not a type.", text=self.text, column=min(column, end)
             ) from error
         return self._resolve(tree)
 
-    def _fail(self, node: ast.AST, message: str) -> SignatureError:
-        return SignatureError(message, text=self.text, column=self.offset + getattr(node, "col_offset", 0))
+    def _column(self, node: ast.expr) -> int:
+        before = self.text[self.offset :].encode("utf-8", "surrogatepass")[: node.col_offset]  # it counts bytes
+        return self.offset + len(before.decode("utf-8", "surrogatepass"))
+
+    def _fail(self, node: ast.expr, message: str) -> SignatureError:
+        return SignatureError(message, text=self.text, column=self._column(node))
 
     def _resolve(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=None):
                 return None
             case ast.Constant(value=str() as inner):  # a quoted forward reference
-                return TypeReader(inner, self.names).read(0, len(inner))
-            case ast.Name(id=name):
-                return self._name(node, name)
-            case ast.Attribute(value=value, attr=attr):
-                owner = self._resolve_owner(value)
-                if not hasattr(owner, attr):
-                    raise self._fail(node, f"`{ast.unparse(value)}` has no `{attr}`.{nearest(attr, dir(owner))}")
-                return getattr(owner, attr)
+                begin = self._column(node) + 1
+                return TypeReader(self.text, self.names).read(begin, begin + len(inner))
+            case ast.Name() | ast.Attribute():
+                found = self._lookup(node)
+                if not _is_type(found):
+                    raise self._fail(node, f"`{ast.unparse(node)}` is not a type: it is {found!r:.80}.")
+                return found
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
                 return functools.reduce(operator.or_, (self._union_member(left), self._union_member(right)))
             case ast.Subscript(value=value, slice=index):
@@ -117,22 +126,29 @@ class TypeReader:
         found = self._resolve(node)
         return type(None) if found is None else found
 
-    def _resolve_owner(self, node: ast.expr) -> Any:
+    def _lookup(self, node: ast.expr) -> Any:
+        """Return what a name, plain or dotted, stands for: a type, or a module or class that holds types."""
         match node:
-            case ast.Name(id="typing"):
-                return typing
-            case ast.Name(id=name) if name in self.names:
-                return self.names[name]
-            case ast.Attribute():
-                return self._resolve(node)
+            case ast.Name(id=name):
+                return self._name(node, name)
+            case ast.Attribute(value=value, attr=attr):
+                owner = self._lookup(value)
+                if not isinstance(owner, (type, ModuleType)):
+                    raise self._fail(value, f"`{ast.unparse(value)}` is neither a module nor a class.")
+                if not hasattr(owner, attr):
+                    raise self._fail(node, f"`{ast.unparse(value)}` has no `{attr}`.{nearest(attr, dir(owner))}")
+                return getattr(owner, attr)
             case _:
-                return self._resolve(node)
+                raise self._fail(node, f"`{ast.unparse(node)}` is not a type.")
 
     def _name(self, node: ast.expr, name: str) -> Any:
-        if name in self.names:
-            return self.names[name]
-        if name in KNOWN_TYPES:
+        found = self.names.get(name, MISSING)
+        if name in KNOWN_TYPES and not _is_type(found):  # a variable that happens to be called `list` hides nothing
             return KNOWN_TYPES[name]
+        if found is not MISSING:
+            return found
+        if name == "typing":
+            return typing
         known = [*KNOWN_TYPES, *self.names]
         raise self._fail(
             node,
@@ -147,16 +163,32 @@ class TypeReader:
             for item in items:
                 try:
                     values.append(ast.literal_eval(item))
-                except ValueError as error:
+                except (ValueError, TypeError) as error:
                     raise self._fail(item, "a Literal holds plain values, such as 'yes' or 3.") from error
             return typing.Literal[tuple(values)]
         if owner is typing.Annotated:
-            return self._resolve(items[0])
+            metadata = [self._metadata(i) for i in items[1:] if not isinstance(i, ast.Constant)]
+            found = self._resolve(items[0])
+            return typing.Annotated[(found, *metadata)] if metadata else found
         arguments = tuple(Ellipsis if _is_ellipsis(i) else self._resolve(i) for i in items)
         try:
-            return owner[arguments if len(arguments) > 1 else arguments[0]]
+            return owner[arguments[0] if len(arguments) == 1 else arguments]
         except TypeError as error:
             raise self._fail(node, f"`{ast.unparse(node)}` is not a type: {error}.") from error
+
+    def _metadata(self, node: ast.expr) -> Any:
+        if not isinstance(node, (ast.Name, ast.Attribute)):
+            raise self._fail(
+                node,
+                f"`{ast.unparse(node)}` would have to be evaluated, which a signature string is not. Declare a "
+                "constraint in the field, such as OutputField(ge=0), or give the annotated type a name.",
+            )
+        return self._lookup(node)
+
+
+def _is_type(found: Any) -> bool:
+    """Whether it can be the type of a field: a class, or what `typing` makes of classes."""
+    return found is None or isinstance(found, type) or type(found).__module__ in _TYPE_MAKERS
 
 
 def _is_ellipsis(node: ast.expr) -> bool:
@@ -169,7 +201,13 @@ def read_type(text: str, names: Mapping[str, Any]) -> Any:
     Raises:
         SignatureError: the text is no type, or names an unknown one; it points at the column.
     """
-    return TypeReader(text, names).read(0, len(text))
+    text = _one_line(text)
+    return TypeReader(text, names).read(*_trim(text, 0, len(text)))
+
+
+def _one_line(text: str) -> str:
+    """Return the text with line breaks as blanks, so that a column is a position in it."""
+    return re.sub(r"[\r\n]", " ", text)
 
 
 def _read_field(text: str, start: int, end: int, role: Role, names: Mapping[str, Any]) -> Field:
@@ -204,6 +242,7 @@ def read_signature(text: str, names: Mapping[str, Any]) -> tuple[Field, ...]:
     Raises:
         SignatureError: points at the column where reading failed.
     """
+    text = _one_line(text)
     sides = list(_split(text, 0, len(text), "->"))
     if len(sides) != 2:
         column = sides[1][1] if len(sides) > 2 else len(text)

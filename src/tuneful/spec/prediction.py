@@ -18,10 +18,11 @@ class Completions:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], signature: Any = None) -> None:
-        columns = (
-            rows if isinstance(rows, Mapping) else {k: [row[k] for row in rows] for k in (rows[0] if rows else ())}
-        )
-        self._columns = {k: list(v) for k, v in columns.items()}
+        if not isinstance(rows, Mapping):
+            if any(set(row) != set(rows[0]) for row in rows):
+                raise DataError(f"completions need the same fields in every row, got {[list(row) for row in rows]}.")
+            rows = {k: [row[k] for row in rows] for k in (rows[0] if rows else ())}
+        self._columns = {k: list(v) for k, v in rows.items()}
         self.signature = signature
         if len({len(v) for v in self._columns.values()}) > 1:
             sizes = {k: len(v) for k, v in self._columns.items()}
@@ -122,6 +123,9 @@ class Prediction(Example):
     def __sub__(self, other: Any) -> float:
         return self._number() - float(other)
 
+    def __rsub__(self, other: Any) -> float:
+        return float(other) - self._number()
+
     def __mul__(self, other: Any) -> float:
         return self._number() * float(other)
 
@@ -129,3 +133,6 @@ class Prediction(Example):
 
     def __truediv__(self, other: Any) -> float:
         return self._number() / float(other)
+
+    def __rtruediv__(self, other: Any) -> float:
+        return float(other) / self._number()

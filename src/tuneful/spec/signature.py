@@ -335,7 +335,7 @@ def _from_class_body(
     for role in ("input", "output"):
         if not any(f.role == role for f in fields.values()):
             raise SignatureError(f"signature `{name}` has no {role} field. Declare one with {role.title()}Field().")
-    doc = namespace.get("__doc__") or (inherited[0].instructions if inherited else None)
+    doc = namespace.get("__doc__") or (inherited[0]._own_instructions() if inherited else None)
     return Signature._make(name, doc, fields.values())
 
 
@@ -382,4 +382,4 @@ def _members_of(returned: Any) -> dict[str, Any]:
         or hasattr(returned, "__dataclass_fields__")
         or (isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"))
     )
-    return typing.get_type_hints(returned) if is_record else {}
+    return typing.get_type_hints(returned, include_extras=True) if is_record else {}

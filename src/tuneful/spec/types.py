@@ -55,6 +55,8 @@ def type_name(annotation: Any) -> str:
 
 def members(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union (an optional included), or the type itself as the only one."""
+    if get_origin(annotation) is typing.Annotated:
+        return members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)
@@ -67,6 +69,8 @@ def is_optional(annotation: Any) -> bool:
 
 def choices(annotation: Any) -> tuple[Any, ...] | None:
     """Return the values of a `Literal` or an `Enum`, or None for any other type."""
+    if get_origin(annotation) is typing.Annotated:
+        return choices(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):

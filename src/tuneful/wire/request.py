@@ -57,6 +57,11 @@ class Sampling:
 
     def checked(self) -> Sampling:
         """Return self if the settings make sense together, else raise UsageError. No call was made."""
+        for name, kinds in _NUMBERS.items():
+            value = getattr(self, name)
+            unset = value is None and name not in ("n", "rollout_id")
+            if not unset and (isinstance(value, bool) or not isinstance(value, kinds)):
+                raise UsageError(f"`{name}` is {value!r}; expected {'an integer' if kinds is int else 'a number'}.")
         if self.n < 1:
             raise UsageError(f"`n` is {self.n!r}; it is the number of samples and at least 1.")
         if self.n > 1 and self.temperature == 0:
@@ -80,11 +85,16 @@ class Sampling:
         return replace(self, temperature=0.0 if greedy else 0.7)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings that differ from their defaults."""
+        """Return the settings that differ from their defaults. Equal settings have one form: 1 is 1.0."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        given |= {k: float(given[k]) for k in ("temperature", "top_p") if k in given}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
 
 
+_NUMBERS: dict[str, Any] = {
+    **dict.fromkeys(("n", "max_tokens", "seed", "rollout_id"), int),
+    **dict.fromkeys(("temperature", "top_p"), (int, float)),
+}
 SAMPLING_OPTIONS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
 
 

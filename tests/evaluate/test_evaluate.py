@@ -1,0 +1,254 @@
+"""Evaluation over a data set: every row has an outcome, and nothing is scored that says nothing."""
+
+import asyncio
+import csv
+import json
+import threading
+import time
+
+import pytest
+
+import tuneful as tf
+from tuneful.testing import ScriptedLM
+
+
+def rows(n, **more):
+    return [tf.Example(question=f"q{i}", answer=f"a{i}", **more).with_inputs("question") for i in range(n)]
+
+
+def exact(example, prediction, trace=None):
+    return example.answer == prediction.answer
+
+
+def number(request):
+    return request.messages[-1].content.rsplit("q", 1)[1].split()[0]
+
+
+def echo(request):
+    return f"[[ ## answer ## ]] a{number(request)}"
+
+
+QA = tf.Predict("question -> answer")
+
+
+def test_score_is_per_cent_with_an_interval_and_rows_in_order():
+    lm = ScriptedLM(lambda r: echo(r) if int(number(r)) % 2 else "[[ ## answer ## ]] no")
+
+    with tf.context(lm=lm):
+        result = tf.Evaluate(devset=rows(40), metric=exact)(QA)
+
+    assert result.score == 50.0
+    assert result.interval[0] < 50 < result.interval[1]
+    assert result.n == 40
+    assert [r.example.question for r in result.rows] == [f"q{i}" for i in range(40)]
+    assert result.rows[3].prediction.answer == "a3"
+    assert result.results[3][2] == 1.0
+    assert result.usage.calls == 40
+
+
+def test_infrastructure_failures_are_reported_apart_and_never_scored():
+    def script(request):
+        return tf.LMServerError("down") if number(request) == "3" else echo(request)
+
+    with tf.context(lm=ScriptedLM(script)):
+        result = tf.Evaluate(devset=rows(10), metric=exact)(QA)
+
+    assert result.score == 100.0
+    assert result.n == 9
+    assert result.rows[3].status == "infra_error"
+    assert result.rows[3].score is None
+    assert "down" in result.rows[3].error
+    assert "1 infra_error" in repr(result)
+
+
+def test_an_unparsable_answer_counts_as_the_failure_score():
+    signature = "question -> answer: int"
+
+    with tf.context(
+        lm=ScriptedLM(lambda r: "[[ ## answer ## ]] " + ("words" if "q1" in r.messages[1].content else "7"))
+    ):
+        result = tf.Evaluate(devset=rows(4), metric=lambda e, p: p.answer == 7)(tf.Predict(signature))
+
+    assert [r.status for r in result.rows] == ["ok", "parse_error", "ok", "ok"]
+    assert result.score == 75.0
+    assert result.repairs == 1
+
+
+def test_a_metric_that_raises_on_some_rows_leaves_them_out():
+    def metric(example, prediction):
+        if example.question == "q4":
+            raise ZeroDivisionError("in my metric")
+        return True
+
+    with tf.context(lm=ScriptedLM(echo)):
+        result = tf.Evaluate(devset=rows(6), metric=metric, num_threads=1)(QA)
+
+    assert result.rows[4].status == "metric_error"
+    assert "in my metric" in result.rows[4].error
+    assert result.n == 5
+
+
+def test_a_metric_that_always_raises_stops_the_run_at_once_with_its_traceback():
+    lm = ScriptedLM(echo)
+
+    def metric(example, prediction):
+        return prediction.no_such_field
+
+    with tf.context(lm=lm), pytest.raises(tf.MetricError, match="no_such_field") as caught:
+        tf.Evaluate(devset=rows(100), metric=metric, num_threads=2)(QA)
+
+    assert len(lm.requests) <= 5
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_a_program_that_always_raises_stops_the_run_and_keeps_its_rows():
+    class Broken(tf.Module):
+        def forward(self, question):
+            raise RuntimeError("my bug")
+
+    with pytest.raises(tf.EvaluationError, match="my bug") as caught:
+        tf.Evaluate(devset=rows(50), metric=exact)(Broken())
+
+    assert 3 <= len(caught.value.rows) <= 50
+
+
+def test_an_example_past_its_deadline_is_cancelled_and_the_others_are_not():
+    async def script(request):
+        if number(request) == "2":
+            await asyncio.sleep(60)
+        return echo(request)
+
+    begun = time.monotonic()
+    with tf.context(lm=ScriptedLM(script)):
+        result = tf.Evaluate(devset=rows(5), metric=exact, timeout_s=0.5)(QA)
+
+    assert time.monotonic() - begun < 20
+    assert [r.status for r in result.rows] == ["ok", "ok", "timeout", "ok", "ok"]
+
+
+def test_num_threads_bounds_what_is_in_flight():
+    flying, most, lock = 0, 0, threading.Lock()
+
+    async def script(request):
+        nonlocal flying, most
+        with lock:
+            flying += 1
+            most = max(most, flying)
+        await asyncio.sleep(0.01)
+        with lock:
+            flying -= 1
+        return echo(request)
+
+    with tf.context(lm=ScriptedLM(script)):
+        tf.Evaluate(devset=rows(30), metric=exact, num_threads=3)(QA)
+
+    assert most == 3
+
+
+async def test_evaluation_runs_inside_a_running_loop():
+    with tf.context(lm=ScriptedLM(echo)):
+        result = await tf.Evaluate(devset=rows(5), metric=exact).acall(QA)
+
+    assert result.score == 100.0
+
+
+def test_blocking_evaluations_in_many_threads_do_not_disturb_one_another():
+    scores = {}
+
+    def work(i):
+        lm = ScriptedLM(echo if i % 2 else lambda r: "[[ ## answer ## ]] no")
+        with tf.context(lm=lm):
+            scores[i] = tf.Evaluate(devset=rows(10), metric=exact)(QA).score
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+    assert scores == {i: 100.0 if i % 2 else 0.0 for i in range(8)}
+
+
+def test_the_metric_sees_the_trace_of_the_run():
+    def metric(example, prediction, trace=None):
+        assert trace is None
+        return [s.path for s in prediction.trace] == ["predict"]
+
+    with tf.context(lm=ScriptedLM(lambda r: "[[ ## reasoning ## ]] so\n[[ ## answer ## ]] x")):
+        assert tf.Evaluate(devset=rows(3), metric=metric)(tf.ChainOfThought("question -> answer")).score == 100.0
+
+
+def test_compare_is_paired_on_the_same_examples():
+    devset = rows(30)
+    with tf.context(lm=ScriptedLM(lambda r: "[[ ## answer ## ]] no")):
+        bad = tf.Evaluate(devset=devset, metric=exact)(QA)
+    with tf.context(lm=ScriptedLM(echo)):
+        good = tf.Evaluate(devset=devset, metric=exact)(QA)
+
+    assert bad.compare(good).better
+    with pytest.raises(tf.DataError, match="same examples"):
+        bad.compare(tf.EvaluationResult(good.rows[:5]))
+
+
+def test_rows_are_saved_as_csv_and_json_in_utf_8(tmp_path):
+    devset = [tf.Example(question="q0 é", answer="a0").with_inputs("question")]
+    with tf.context(lm=ScriptedLM(lambda r: "[[ ## answer ## ]] ü")):
+        tf.Evaluate(devset=devset, metric=exact, save_as_csv=tmp_path / "r.csv", save_as_json=tmp_path / "r.json")(QA)
+
+    (row,) = csv.DictReader((tmp_path / "r.csv").read_text(encoding="utf-8").splitlines())
+    saved = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (row["question"], row["predicted_answer"], row["score"]) == ("q0 é", "ü", "0.0")
+    assert saved["rows"][0]["predicted_answer"] == "ü"
+
+
+def test_display_table_prints_rows_and_progress_is_silent_when_piped(capsys):
+    with tf.context(lm=ScriptedLM(echo)):
+        tf.Evaluate(devset=rows(3), metric=exact, display_table=2, display_progress=True)(QA)
+
+    captured = capsys.readouterr()
+    assert "q1" in captured.out
+    assert "q2" not in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("devset", "message"),
+    [([], "empty"), ([tf.Example(question="q")], "with_inputs"), ([{"question": "q"}], "not an Example")],
+)
+def test_unusable_examples_are_refused_before_any_call(devset, message):
+    with pytest.raises(tf.DataError, match=message):
+        tf.Evaluate(devset=devset, metric=exact)
+
+
+def test_examples_that_do_not_fit_the_program_are_refused_before_any_call():
+    class Program(tf.Module):
+        def forward(self, topic):
+            return None
+
+    lm = ScriptedLM(echo)
+    with tf.context(lm=lm):
+        with pytest.raises(tf.DataError, match="topic"):
+            tf.Evaluate(devset=rows(2), metric=exact)(Program())
+        with pytest.raises(tf.InputError, match="no value for input field `city`"):
+            tf.Evaluate(devset=rows(2), metric=exact)(tf.Predict("question, city -> answer"))
+
+    assert lm.requests == []
+
+
+def test_max_errors_stops_the_run():
+    lm = ScriptedLM(lambda r: echo(r) if number(r) in {"0", "1", "2"} else tf.LMServerError("down"))
+    with tf.context(lm=lm), pytest.raises(tf.EvaluationError, match="max_errors=2") as caught:
+        tf.Evaluate(devset=rows(60), metric=exact, num_threads=1, max_errors=2)(QA)
+
+    assert len(caught.value.rows) == 6
+
+
+def test_a_budget_stops_an_evaluation():
+    from tuneful.program.budget import Meter
+    from tuneful.program.runtime import metered
+
+    lm = ScriptedLM(echo)
+    with tf.context(lm=lm), metered(Meter(tf.Budget(calls=5))), pytest.raises(tf.BudgetExceeded):
+        tf.Evaluate(devset=rows(60), metric=exact)(QA)
+
+    assert len(lm.requests) == 5

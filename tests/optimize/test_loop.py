@@ -1,0 +1,238 @@
+"""The loop: budget, journal, held-out split, statistics and report, for every recipe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import tuneful as tf
+from tuneful.testing import ScriptedLM
+
+QA = tf.Predict("question -> answer")
+
+
+def test_a_planted_gain_is_found_and_reported_with_intervals(rows, metric, landscape):
+    with tf.context(lm=landscape(0.3, 0.8)):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(60), valset=rows(100, start=500))
+
+    report = compiled.report
+    assert report.verdict == "better"
+    assert report.comparison.interval[0] > 0
+    assert report.baseline.mean < 0.5 < report.best.mean
+    assert report.held_out_rows == 100
+    assert compiled.demos
+    assert "better by" in str(report)
+
+
+def test_law_4_on_pure_noise_the_original_is_returned_at_least_95_times_in_100(rows, metric, landscape):
+    kept_original = 0
+    for seed in range(100):
+        with tf.context(lm=landscape(0.5, 0.5, seed)):
+            compiled = tf.BootstrapFewShot(metric=metric).compile(
+                QA, trainset=rows(12), valset=rows(30, start=500), seed=seed
+            )
+        kept_original += not compiled.demos
+
+    assert kept_original >= 95
+
+
+def test_law_4_a_planted_gain_is_found_at_least_90_times_in_100(rows, metric, landscape):
+    found = 0
+    for seed in range(50):
+        with tf.context(lm=landscape(0.4, 0.75, seed)):
+            compiled = tf.BootstrapFewShot(metric=metric).compile(
+                QA, trainset=rows(20), valset=rows(80, start=500), seed=seed
+            )
+        found += bool(compiled.demos)
+
+    assert found >= 45
+
+
+def test_law_5_the_student_is_not_mutated(rows, metric, landscape):
+    student = tf.Predict("question -> answer")
+    before = student.dump_state()
+    with tf.context(lm=landscape(0.3, 0.9)):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(student, trainset=rows(60))
+
+    assert compiled is not student
+    assert student.dump_state() == before
+    assert student.report is None
+
+
+def test_law_5_held_out_rows_are_never_seen_by_the_search(rows, metric):
+    seen_by_search = []
+
+    class Spy(tf.BootstrapFewShot):
+        def init(self, brief):
+            seen_by_search.extend(e.question for e in brief.trainset)
+            return super().init(brief)
+
+    held_out = rows(30, start=500)
+    lm = ScriptedLM(lambda r: f"[[ ## answer ## ]] a{r.messages[-1].content.rsplit('q', 1)[1].split()[0]}")
+    with tf.context(lm=lm):
+        compiled = Spy(metric=metric).compile(QA, trainset=rows(30), valset=held_out)
+        auto = Spy(metric=metric).compile(QA, trainset=rows(60))
+
+    assert not {e.question for e in held_out} & set(seen_by_search)
+    assert not {d["question"] for d in compiled.report.candidate["demos"]} & {e.question for e in held_out}
+    assert (auto.report.search_rows, auto.report.held_out_rows) == (30, 30)
+
+
+def test_law_1_same_seed_same_result(rows, metric, landscape):
+    def state(seed):
+        with tf.context(lm=landscape(0.3, 0.9)):
+            compiled = tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(60), seed=seed)
+            return compiled.dump_state()
+
+    assert state(1) == state(1)
+    assert state(1)["parameters"] != state(2)["parameters"]
+
+
+@pytest.mark.parametrize("calls", [0, 1, 7, 50])
+def test_law_3_a_budget_of_calls_is_never_exceeded_and_something_is_returned(rows, metric, landscape, calls):
+    lm = landscape(0.3, 0.9)
+    with tf.context(lm=lm, num_threads=16):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(
+            QA, trainset=rows(60), valset=rows(60, start=500), budget=tf.Budget(calls=calls)
+        )
+
+    assert len(lm.requests) <= calls
+    assert "calls" in compiled.report.stop_reason
+    assert isinstance(compiled, tf.Predict)
+
+
+def test_a_budget_of_seconds_ends_the_compile(rows, metric, landscape):
+    begun = time.monotonic()
+    with tf.context(lm=landscape(0.3, 0.9, seconds=0.05), num_threads=2):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(400), budget=tf.Budget(seconds=0.5))
+
+    assert time.monotonic() - begun < 5
+    assert "seconds" in compiled.report.stop_reason
+
+
+def test_a_budget_in_dollars_needs_a_price(rows, metric, landscape):
+    lm = landscape(0.3, 0.9)
+    lm.price_per_million = None
+    with tf.context(lm=lm), pytest.raises(tf.UsageError, match="price_per_million"):
+        tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(10), budget=tf.Budget(usd=1))
+
+    assert lm.requests == []
+
+
+def test_few_rows_and_no_valset_are_searched_whole_and_the_report_says_so(rows, metric, landscape):
+    with tf.context(lm=landscape(0.9, 0.9)):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(10))
+
+    assert compiled.report.verdict == "not validated"
+    assert "fewer than 20 rows" in str(compiled.report)
+    assert compiled.demos
+
+
+def test_plan_makes_no_call_and_brackets_what_is_spent(rows, metric, landscape):
+    lm = landscape(0.3, 0.9)
+    teleprompter = tf.BootstrapFewShot(metric=metric)
+    with tf.context(lm=lm):
+        plan = teleprompter.plan(QA, trainset=rows(60), valset=rows(40, start=500))
+        assert lm.requests == []
+        compiled = teleprompter.compile(QA, trainset=rows(60), valset=rows(40, start=500))
+
+    low, high = plan.total("calls")
+    assert low <= compiled.report.usage.calls <= high
+    assert "comparison" in str(plan)
+
+
+def test_a_saved_program_says_where_it_comes_from(rows, metric, landscape, tmp_path):
+    with tf.context(lm=landscape(0.3, 0.9)):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(60))
+    compiled.save(tmp_path / "p.json")
+
+    saved = json.loads((tmp_path / "p.json").read_text())
+    assert saved["provenance"]["teleprompter"] == "BootstrapFewShot"
+    assert saved["provenance"]["best"]["mean"] > saved["provenance"]["baseline"]["mean"]
+    loaded = tf.Predict("question -> answer").load(tmp_path / "p.json")
+    assert loaded.demos == compiled.demos
+    loaded.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text())["provenance"] == saved["provenance"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda t, rows: t.compile("no program", trainset=rows(3)), tf.UsageError),
+        (lambda t, rows: t.compile(tf.Module(), trainset=rows(3)), tf.UsageError),
+        (lambda t, rows: t.compile(QA, trainset=[]), tf.DataError),
+        (lambda t, rows: t.compile(QA, trainset=[tf.Example(question="q", answer="a")]), tf.DataError),
+        (lambda t, rows: t.compile(QA, trainset=rows(3), valset=[]), tf.DataError),
+        (lambda t, rows: t.compile(tf.Predict("topic -> answer"), trainset=rows(3)), tf.InputError),
+        (lambda t, rows: tf.BootstrapFewShot(metric=lambda e: 1).compile(QA, trainset=rows(3)), tf.MetricError),
+    ],
+)
+def test_bad_input_is_refused_before_any_call(rows, metric, call, error):
+    lm = ScriptedLM(lambda r: "x")
+    with tf.context(lm=lm), pytest.raises(error):
+        call(tf.BootstrapFewShot(metric=metric), rows)
+
+    assert lm.requests == []
+
+
+SCRIPT = """
+import sys, pathlib
+import tuneful as tf
+from tuneful.testing import ScriptedLM
+
+log = pathlib.Path(sys.argv[1])
+
+def answer(request):
+    asked = request.messages[-1].content
+    number = asked.rsplit("q", 1)[1].split()[0]
+    with log.open("a") as file:
+        file.write(f"{number} {len(request.messages)}\\n")
+    right = len(request.messages) > 2 or int(number) % 3 == 0
+    return f"[[ ## answer ## ]] {'a' if right else 'no'}{number}"
+
+def rows(a, b):
+    return [tf.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(a, b)]
+
+def metric(example, prediction, trace=None):
+    return example.answer == prediction.answer
+
+tf.configure(lm=ScriptedLM(answer, seconds=0.01), num_threads=1)
+compiled = tf.BootstrapFewShot(metric=metric, max_labeled_demos=0).compile(
+    tf.Predict("question -> answer"), trainset=rows(0, 30), valset=rows(100, 160), run="mine"
+)
+compiled.save(sys.argv[2])
+print(compiled.report.replayed, compiled.report.usage.calls)
+"""
+
+
+def test_law_2_a_killed_compile_goes_on_to_the_same_program_and_pays_for_no_finished_rollout_twice(tmp_path):
+    def start(folder, log):
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(log), str(folder / "out.json")]
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole_log, killed_log = tmp_path / "whole.log", tmp_path / "killed.log"
+    with start(whole, whole_log) as process:
+        process.communicate(timeout=60)
+    for wanted in (5, 30, 70, 110):
+        with start(killed, killed_log) as process:
+            while process.poll() is None and (
+                not killed_log.exists() or len(killed_log.read_text().split("\n")) < wanted
+            ):
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGKILL)
+    with start(killed, killed_log) as process:
+        out, _ = process.communicate(timeout=60)
+
+    assert json.loads((killed / "out.json").read_text()) == json.loads((whole / "out.json").read_text())
+    calls, calls_killed = whole_log.read_text().split("\n"), killed_log.read_text().split("\n")
+    assert len(calls_killed) - len(calls) <= 4  # at each kill at most the one call in flight is repeated
+    replayed, counted = map(int, out.split())
+    assert replayed > 50
+    assert counted == len(calls) - 1  # what was spent before the kills is in the account
