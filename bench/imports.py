@@ -42,7 +42,10 @@ def measure(python, code):
 def main():
     cases = list(CASES)
     if len(sys.argv) > 1:
-        cases += [("import dspy (peer)", sys.argv[1], "import dspy"), ("... and Predict", sys.argv[1], "import dspy; dspy.Predict('q -> a')")]
+        cases += [
+            ("import dspy (peer)", sys.argv[1], "import dspy"),
+            ("... and Predict", sys.argv[1], "import dspy; dspy.Predict('q -> a')"),
+        ]
     print(f"{'':24} {'in sys.modules':>14} {'newly loaded':>12} {'ms':>8} {'MiB':>7}   medians of {RUNS}")
     for name, python, code in cases:
         total, new, ms, memory = measure(python, code)

@@ -77,3 +77,10 @@ def test_adapters_are_found_by_name_and_pass_as_they_are():
     assert resolve(JSON, Capabilities()) is JSON
     with pytest.raises(UsageError, match=r"Did you mean `json`\?"):
         resolve("jsn", Capabilities())
+
+
+def test_a_number_where_text_is_asked_for_is_read_as_its_text():
+    found = parse(JSON, QA, '{"answer": 42, "sure": true}')
+
+    assert found.fields["answer"] == "42"
+    assert found.salvages == ("value of another type",)

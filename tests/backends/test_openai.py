@@ -129,7 +129,7 @@ async def test_a_connection_is_used_again(server, backend):
 
 def test_an_unsendable_text_is_a_usage_error_before_anything_is_sent(server):
     lm = tf.LM("openai/m", api_base=server.url, api_key=KEY)
-    with pytest.raises(tf.UsageError, match="UTF-8|utf-8"):
+    with pytest.raises(tf.UsageError, match="utf-8"):
         lm("half a pair: \ud800")
     assert server.bodies == []
 
@@ -429,7 +429,8 @@ def test_the_endpoint_tells_servers_with_the_same_model_apart(server):
 @pytest.mark.parametrize("adapter", ["chat", "json", "compact"])
 def test_what_render_shows_is_byte_for_byte_what_is_sent(server, adapter):
     """Law 7: the bytes on the wire are those of the rendered request, the LM's own sampling included."""
-    server.script = lambda body: server.completion('[[ ## answer ## ]]\n7\n\n[[ ## completed ## ]]' if adapter == "chat" else ('{"answer": 7}' if adapter == "json" else "7"))  # fmt: skip
+    answers = {"chat": "[[ ## answer ## ]]\n7", "json": '{"answer": 7}', "compact": "7"}
+    server.script = [server.completion(answers[adapter])]
     lm = tf.LM("openai/m", api_base=server.url, temperature=0.3, max_tokens=50, seed=5)
     program = tf.Predict("question, hint: list[str] -> answer: int", top_p=0.5).using(lm=lm, adapter=adapter)
     program.demos = [{"question": "2+2?", "hint": ["add"], "answer": 4}, {"question": "half a demo", "answer": 1}]

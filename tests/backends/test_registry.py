@@ -36,13 +36,13 @@ def test_an_address_replaces_that_of_the_provider():
 
 
 def test_an_unknown_provider_is_told_the_nearest():
-    with pytest.raises(tf.UsageError, match="Did you mean `openai`.*api_base"):
+    with pytest.raises(tf.UsageError, match=r"Did you mean `openai`.*api_base"):
         made("opnai/gpt-4o-mini")
 
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "openai", "local", ""])
 def test_a_name_without_a_provider_is_a_usage_error_that_lists_them(name):
-    with pytest.raises(tf.UsageError, match="`provider/model`.*local, openai"):
+    with pytest.raises(tf.UsageError, match=r"`provider/model`.*local, openai"):
         made(name)
 
 

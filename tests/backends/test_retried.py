@@ -43,7 +43,7 @@ class Failing(Backend):
 @pytest.mark.parametrize("kind", [tf.LMRateLimitError, tf.LMServerError, tf.LMTransportError, tf.LMTimeoutError])
 async def test_a_passing_failure_is_tried_again(waits, kind):
     inner = Failing(kind("no"), kind("no"), ANSWER)
-    assert await Retried(inner).complete(HELLO) is ANSWER
+    assert (await Retried(inner).complete(HELLO)).choices is ANSWER.choices
     assert inner.calls == 3
     assert len(waits) == 2
 
@@ -108,3 +108,11 @@ async def test_it_passes_on_what_it_does_not_change():
     assert await outer.count_tokens(HELLO.messages) == 42
     await outer.aclose()
     assert inner.closed
+
+
+async def test_retries_are_counted_in_the_usage():
+    from tuneful.testing.scripted import ScriptedBackend
+
+    backend = Retried(ScriptedBackend([tf.LMServerError("a"), tf.LMServerError("b"), "fine"]), first_wait_s=0.001)
+
+    assert (await backend.complete(Request((user("hi"),)))).usage.retries == 2

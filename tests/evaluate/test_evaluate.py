@@ -71,7 +71,8 @@ def test_an_unparsable_answer_counts_as_the_failure_score():
 
     assert [r.status for r in result.rows] == ["ok", "parse_error", "ok", "ok"]
     assert result.score == 75.0
-    assert result.repairs == 1
+    assert result.noted["repair turn"] == 1
+    assert "1 x repair turn" in repr(result)
 
 
 def test_a_metric_that_raises_on_some_rows_leaves_them_out():

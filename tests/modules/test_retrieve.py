@@ -21,7 +21,7 @@ class AsyncCallable:
         return numbered(query, k)
 
 
-@pytest.mark.parametrize("rm", [numbered, asynchronous, AsyncCallable(), lambda q, k: asynchronous(q, k)])
+@pytest.mark.parametrize("rm", [numbered, asynchronous, AsyncCallable()])
 def test_any_function_of_query_and_k_is_a_retriever(rm):
     assert tf.Retrieve(rm=rm)("a").passages == ["a 0", "a 1", "a 2"]
 

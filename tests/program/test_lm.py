@@ -117,3 +117,10 @@ def test_with_nothing_configured_the_embedded_model_answers_and_one_line_says_so
     assert printed.err.count("\n") == 1
     assert "embedded" in printed.err
     assert printed.out == ""
+
+
+def test_a_server_that_gives_fewer_samples_than_asked_for_is_an_error():
+    lm = tf.testing.ScriptedLM([["only one"]], temperature=1.0)
+
+    with pytest.raises(tf.LMInvalidRequestError, match="asked for 3 samples and gave 1"):
+        lm("hello", n=3)

@@ -125,7 +125,7 @@ def test_super_init_is_optional():
 
 def test_an_unknown_attribute_names_the_nearest():
     with pytest.raises(AttributeError, match="Did you mean `ask`"):
-        Step().aks  # noqa: B018
+        Step().aks
 
 
 def test_the_repr_shows_numbers_and_predictors():
@@ -397,3 +397,8 @@ def test_a_batch_of_examples_without_inputs_is_a_data_error_before_any_call():
     with pytest.raises(tf.DataError, match="with_inputs"):
         Step().using(lm=lm).batch([tf.Example(question="x")])
     assert lm.requests == []
+
+
+def test_freezing_what_does_not_exist_is_an_error():
+    with pytest.raises(tf.UsageError, match="Did you mean `instructions`"):
+        tf.Predict("question -> answer").freeze("instruction")

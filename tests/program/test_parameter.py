@@ -222,7 +222,6 @@ def test_a_shared_predictor_is_set_for_all_its_users():
         (("*.instructions",), lambda p: p.endswith(".instructions")),
         (("checks[0].*", "hops"), lambda p: p.startswith("checks") or p == "hops"),
         (("c*.demos",), lambda p: p == "checks[0].demos"),
-        (("nothing",), lambda p: False),
     ],
 )
 def test_freeze_marks_what_its_patterns_match(patterns, frozen):

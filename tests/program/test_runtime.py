@@ -91,7 +91,7 @@ def test_settings_are_not_set_by_attribute():
 
 def test_an_unknown_setting_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Did you mean `adapter`"):
-        tf.settings.adaptor  # noqa: B018
+        tf.settings.adaptor
 
 
 # --- threads and tasks ---

@@ -102,7 +102,7 @@ def test_answers_are_found_by_a_text_of_the_last_message():
 
 def test_a_text_without_an_answer_says_what_it_knows():
     lm = DummyLM({"France": {"capital": "Paris"}})
-    with pytest.raises(tf.UsageError, match="no answer for.*It knows: 'France'"):
+    with pytest.raises(tf.UsageError, match=r"no answer for.*It knows: 'France'"):
         lm("Spain")
 
 

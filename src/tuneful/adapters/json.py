@@ -94,9 +94,12 @@ def _read_member(field: Field, value: Any, read: dict[str, Any], problems: dict[
     except pydantic.ValidationError as error:
         problem = problems_of(error)
     try:
-        if not isinstance(value, str):
+        if value is None:
             raise ValueProblem(problem)
-        read[field.name] = read_value(field, value, salvages)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        read[field.name] = read_value(field, text, salvages)
+        if text is not value:
+            salvages.append("value of another type")
     except ValueProblem:
         problems[field.name] = problem
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tuneful.backends.base import Backend
 from tuneful.errors import LMError, LMRateLimitError, LMServerError, LMTimeoutError, LMTransportError
@@ -40,7 +41,8 @@ class Retried(Backend):
         """Answer one request; raises the last error when every attempt failed."""
         for attempt in range(self._retries + 1):
             try:
-                return await self._inner.complete(request)
+                response = await self._inner.complete(request)
+                return replace(response, usage=replace(response.usage, retries=attempt))
             except RETRYABLE as error:
                 if attempt == self._retries:
                     raise

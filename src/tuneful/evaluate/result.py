@@ -71,9 +71,9 @@ class EvaluationResult:
         return dict(Counter(r.status for r in self.rows))
 
     @property
-    def repairs(self) -> int:
-        """Repair turns that were needed."""
-        return sum(s.repairs for r in self.rows for s in r.trace)
+    def noted(self) -> dict[str, int]:
+        """What did not go plainly, by kind: retries, repair turns, truncated answers, tolerances in reading."""
+        return dict(sum((Counter(s.noted) for r in self.rows for s in r.trace), Counter()))
 
     @property
     def results(self) -> list[tuple[Example, Any, float | None]]:
@@ -107,6 +107,8 @@ class EvaluationResult:
             parts.append(", ".join(f"{v} {k}" for k, v in odd.items()))
         if left_out:
             parts.append(f"{left_out} left out: they say nothing about the program ({', '.join(COUNTED)} count)")
+        if self.noted:
+            parts.append(", ".join(f"{v} x {k}" for k, v in sorted(self.noted.items())))
         parts.append(f"{usage_line(self.usage)}, {self.seconds:.1f} s")
         return f"EvaluationResult({'; '.join(parts)})"
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuneful.errors import BudgetExceeded, DataError, UsageError
 from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hopeless
@@ -23,6 +23,7 @@ from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.evaluate.statistics import Comparison, compare
 from tuneful.optimize.plan import Phase, Plan, tokens_of
+from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport, Measured, advise
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.budget import Budget, Meter
@@ -34,9 +35,6 @@ from tuneful.program.runtime import context, metered, rollout, settings
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
-
-if TYPE_CHECKING:
-    from tuneful.optimize.teleprompter import Teleprompter
 
 _log = logging.getLogger("tuneful.optimize")
 
@@ -71,7 +69,7 @@ class Task:
 class Loop:
     """One compile."""
 
-    recipe: Teleprompter
+    recipe: Recipe
     task: Task
     warnings: Counter[str] = field(default_factory=Counter)
     replayed: int = 0
@@ -162,11 +160,7 @@ class Loop:
         if record["status"] != "ok":
             self.warnings[record["status"].replace("_", " ")] += 1
         for step in record["steps"]:
-            self.warnings.update({f"{s} (salvage)": 1 for s in step["salvages"]})
-            if step["repairs"]:
-                self.warnings["repair turn"] += step["repairs"]
-            if step["truncated"]:
-                self.warnings["truncated answer"] += 1
+            self.warnings.update(step["noted"])
             self.models[step["model"]] = None
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
@@ -342,9 +336,7 @@ def _to_record(row: Row) -> dict[str, Any]:
             "inputs": Example(s.inputs).to_dict(),
             "outputs": Example(s.outputs).to_dict(),
             "model": s.model,
-            "salvages": list(s.salvages),
-            "repairs": s.repairs,
-            "truncated": any(c.truncated for r in s.responses for c in r.choices),
+            "noted": s.noted,
         }
         for s in row.trace
     ]
@@ -359,7 +351,7 @@ def _to_record(row: Row) -> dict[str, Any]:
     }
 
 
-def plan(recipe: Teleprompter, task: Task) -> Plan:
+def plan(recipe: Recipe, task: Task) -> Plan:
     """Return what a compile will take; see `Teleprompter.plan`."""
     loop = Loop(recipe, task)
     predictors = loop.student.named_predictors()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from tuneful.optimize import loop
 from tuneful.optimize.plan import Plan
-from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+from tuneful.optimize.recipe import Recipe
 from tuneful.program.budget import Budget
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
@@ -16,46 +16,11 @@ from tuneful.spec.example import Example
 P = TypeVar("P", bound=Module)
 
 
-class Teleprompter:
+class Teleprompter(Recipe):
     """Makes a program better at a metric. Also called an optimizer.
 
-    A recipe gives four functions, all pure: the state is JSON, and chance comes from `brief.stream(name)` only.
-
-    Attributes:
-        metric: the user's metric, or None for a recipe that scores nothing.
-        teacher_settings: settings in force while the teacher runs, such as {"lm": tf.LM(...)}.
+    A subclass is a recipe: it says what to try (see `Recipe`); compiling and planning are the same for all.
     """
-
-    metric: Callable[..., Any] | Module | None = None
-    teacher_settings: dict[str, Any] | None = None
-
-    # --- what a recipe gives ---
-
-    def init(self, brief: Brief) -> State:
-        """Return the first state."""
-        return {}
-
-    def ask(self, brief: Brief, state: State) -> list[Trial]:
-        """Return the trials to run next; none when the search is over."""
-        return []
-
-    def tell(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
-        """Return the state after the results of the trials that `ask` returned."""
-        return state
-
-    def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the candidates to compare with the original on the held-out rows."""
-        raise NotImplementedError(f"{type(self).__name__} must define finalists()")
-
-    def found(self, brief: Brief, state: State) -> list[str]:
-        """Return lines for the report: what the search kept, dropped, and why."""
-        return []
-
-    def rollouts(self, brief: Brief) -> tuple[int, int]:
-        """Return the fewest and the most rollouts of the search, for the plan."""
-        return (0, 0)
-
-    # --- what every recipe has ---
 
     def compile(
         self,
@@ -119,14 +84,3 @@ class Teleprompter:
     ) -> Plan:
         """Return how many rollouts, calls and tokens a compile will take, as ranges. No model is called."""
         return loop.plan(self, loop.Task(student, trainset, valset, teacher, Budget(), None, seed))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
-
-    def settings(self) -> dict[str, Any]:
-        """Return the hyper-parameters, as values that can be shown and saved."""
-        return {
-            k: v if isinstance(v, (int, float, str, bool, type(None))) else getattr(v, "__name__", type(v).__name__)
-            for k, v in self.__dict__.items()
-            if not k.startswith("_")
-        }

@@ -12,7 +12,7 @@ from tuneful.backends.base import Backend
 from tuneful.backends.local import is_available
 from tuneful.backends.registry import create
 from tuneful.backends.retried import Retried
-from tuneful.errors import NotConfiguredError, UsageError
+from tuneful.errors import LMInvalidRequestError, NotConfiguredError, UsageError
 from tuneful.program import runtime
 from tuneful.program.portal import portal
 from tuneful.wire.capabilities import Capabilities
@@ -108,6 +108,12 @@ class LM:
         for meter in charged:
             meter.settle(self.model, response.usage)
         runtime.remember(self.model, request, response)
+        if len(response.choices) < request.sampling.n:
+            raise LMInvalidRequestError(
+                f"`{self.model}` was asked for {request.sampling.n} samples and gave {len(response.choices)}: it seems "
+                "to ignore `n`. Ask several times, each with another rollout_id.",
+                model=self.model,
+            )
         return response
 
     def _priced(self, response: Response) -> Response:

@@ -219,7 +219,16 @@ class Module:
         return program
 
     def freeze(self, *patterns: str) -> Self:
-        """Keep teleprompters away from the parameters that match: "answer.*", "*.instructions". Returns self."""
+        """Keep teleprompters away from the parameters that match: "answer.*", "*.instructions". Returns self.
+
+        Raises UsageError for a pattern that matches nothing.
+        """
+        known = self.parameters()
+        for pattern in patterns:
+            if not any(_glob(pattern).fullmatch(path) for path in known):
+                raise UsageError(
+                    f"`{pattern}` matches no parameter.{nearest(pattern, known)} There are: {', '.join(known)}."
+                )
         self.__dict__["_frozen"] = (*self.__dict__.get("_frozen", ()), *(patterns or ("*",)))
         return self
 

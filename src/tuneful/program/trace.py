@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +58,15 @@ class Step:
     def repairs(self) -> int:
         """Repair turns that were needed."""
         return max(0, len(self.responses) - 1)
+
+    @property
+    def noted(self) -> dict[str, int]:
+        """What did not go plainly, counted by kind: retries, repair turns, truncated answers, tolerances in reading."""
+        events = Counter(f"{salvage} (tolerated)" for salvage in self.salvages)
+        events["repair turn"] = self.repairs
+        events["retry"] = self.usage.retries
+        events["truncated answer"] = sum(c.truncated for r in self.responses for c in r.choices)
+        return {kind: n for kind, n in events.items() if n}
 
 
 @dataclass

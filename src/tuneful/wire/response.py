@@ -18,6 +18,7 @@ class Usage:
         cached_tokens: those of them that a prefix cache served.
         completion_tokens: tokens generated.
         cost_usd: US dollars, or None where a price is not known.
+        retries: attempts that failed before a request was answered.
     """
 
     calls: int = 0
@@ -25,6 +26,7 @@ class Usage:
     cached_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
+    retries: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -39,6 +41,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.completion_tokens + other.completion_tokens,
             None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            self.retries + other.retries,
         )
 
     def to_json(self) -> dict[str, Any]:
