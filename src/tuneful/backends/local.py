@@ -44,9 +44,9 @@ class LocalSettings:
         context_tokens: longest prompts and answers of all slots together.
         slots: requests decoded at once. None: half of the cores, from 1 to 8. On a CPU more do not answer sooner,
             and each keeps a copy of the prompt that all must read.
-        threads: threads that decode. None: cores less one, because a thread too many on a busy machine slows
-            decoding by a factor of ten and more. Prompts are computed by all cores: they wait for one another once
-            a prompt, not once a token.
+        threads: threads that compute. None: cores less one, because a thread too many on a busy machine slows
+            decoding by a factor of ten and more (they wait for one another at every token). With one slot, prompts
+            are computed by all cores: there they wait once a prompt.
         gpu_layers: layers put on a GPU, where the installed xllamacpp was built for one; -1 is all.
     """
 
@@ -121,7 +121,7 @@ class _Engine:
         params.kv_unified = True  # one pool for all slots: a long prompt may use what the others leave
         params.n_gpu_layers = settings.gpu_layers
         params.cpuparams.n_threads = threads
-        params.cpuparams_batch.n_threads = settings.threads or cores
+        params.cpuparams_batch.n_threads = settings.threads or (cores if slots == 1 else threads)
         params.cache_ram_mib = 512  # prompts that a slot had to give up are copied back, not computed again
         params.verbosity = -1
         params.ui = False
