@@ -93,7 +93,7 @@ def test_law_1_same_seed_same_result(rows, metric, landscape):
     assert state(1)["parameters"] != state(2)["parameters"]
 
 
-@pytest.mark.parametrize("calls", [0, 1, 7, 50])
+@pytest.mark.parametrize("calls", [0, 1, 7, 50, 100])
 def test_law_3_a_budget_of_calls_is_never_exceeded_and_something_is_returned(rows, metric, landscape, calls):
     lm = landscape(0.3, 0.9)
     with tf.context(lm=lm, num_threads=16):
@@ -104,6 +104,63 @@ def test_law_3_a_budget_of_calls_is_never_exceeded_and_something_is_returned(row
     assert len(lm.requests) <= calls
     assert "calls" in compiled.report.stop_reason
     assert isinstance(compiled, tf.Predict)
+
+
+def test_a_budget_that_ends_before_the_comparison_gives_the_original_back_and_keeps_the_candidate(
+    rows, metric, landscape
+):
+    with tf.context(lm=landscape(0.3, 0.9)):
+        compiled = tf.BootstrapFewShot(metric=metric).compile(
+            QA, trainset=rows(60), valset=rows(60, start=500), budget=tf.Budget(calls=20)
+        )
+
+    assert compiled.report.verdict == "not compared"
+    assert compiled.demos == []
+    assert compiled.report.candidate["demos"]
+
+
+def test_law_6_every_repair_retry_salvage_and_failure_is_counted_and_shown(rows, metric):
+    def script(request):
+        number = request.messages[-1].content.rsplit("q", 1)[-1].split()[0] if len(request.messages) < 4 else "x"
+        if "could not be used" in request.messages[-1].content:
+            return "[[ ## answer ## ]] 7"
+        answers = {
+            "0": "no number",
+            "1": "[[ ## ANSWER ## ]] 7",
+            "2": tf.LMTransportError("cut"),
+            "3": "[[ ## answer ## ]] words",
+        }
+        return answers.get(number, "[[ ## answer ## ]] 7")
+
+    def seven(example, prediction, trace=None):
+        return prediction.answer == 7
+
+    with tf.context(lm=ScriptedLM(script)):
+        compiled = tf.BootstrapFewShot(metric=seven, max_bootstrapped_demos=6, max_labeled_demos=0).compile(
+            tf.Predict("question -> answer: int"), trainset=rows(10)
+        )
+
+    noted = compiled.report.warnings
+    assert noted["repair turn"] == 2
+    assert noted["marker in other case (tolerated)"] == 1
+    assert noted["infra error"] == 1
+    for kind in noted:
+        assert kind in str(compiled.report)
+
+
+def test_another_metric_or_model_is_not_answered_from_the_journal(rows, metric, landscape, tmp_path):
+    def lenient(example, prediction, trace=None):
+        return True
+
+    def calls(lm, judge):
+        with tf.context(lm=lm, journal=str(tmp_path / "j.sqlite")):
+            tf.BootstrapFewShot(metric=judge).compile(QA, trainset=rows(10), run="one name")
+        return len(lm.requests)
+
+    assert calls(landscape(0.9, 0.9), metric) > 0
+    assert calls(landscape(0.9, 0.9), metric) == 0
+    assert calls(landscape(0.9, 0.9), lenient) > 0
+    assert calls(landscape(0.9, 0.9, temperature=0.5), metric) > 0
 
 
 def test_a_budget_of_seconds_ends_the_compile(rows, metric, landscape):

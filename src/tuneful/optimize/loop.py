@@ -7,7 +7,6 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -21,11 +20,12 @@ from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hop
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.rollout import Row, roll_out
-from tuneful.evaluate.statistics import Comparison, compare
+from tuneful.optimize.identity import fingerprint, hash_of, key_of, metric_fingerprint
 from tuneful.optimize.plan import Phase, Plan, tokens_of
 from tuneful.optimize.recipe import Recipe
-from tuneful.optimize.report import CompileReport, Measured, advise
+from tuneful.optimize.report import CompileReport
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.budget import Budget, Meter
 from tuneful.program.concurrency import gather_bounded
 from tuneful.program.lm import current_lm
@@ -43,9 +43,6 @@ SMALLEST_SPLIT = 20
 
 #: Most rows held out when no valset is given, and their share.
 LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
-
-#: Chance of taking noise for a gain, over all finalists together (two-sided).
-ALPHA = 0.05
 
 #: Held-out rows are run in blocks, original and candidates in turn, so that a budget that ends the run early still
 #: leaves rows that all of them have.
@@ -82,6 +79,7 @@ class Loop:
         self.teacher = (self.task.teacher or self.student).deepcopy()
         self.brief = _brief(self)
         _check(self)
+        self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
         self.models: dict[str, None] = {}
 
@@ -109,7 +107,10 @@ class Loop:
                         stop_reason = f"the budget's limit on {reached.limit} was reached during the comparison"
         finally:
             self.journal.close()
-        return self._decide(state, finalists, records, stop_reason)
+        report = self._report(self._verdict(finalists, records), state, stop_reason)
+        program = self.student.with_parameters(report.candidate if report.improved else {})
+        program.__dict__["_report"] = report
+        return program
 
     # --- running ---
 
@@ -118,12 +119,14 @@ class Loop:
         known = owner.parameters()
         program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
         ambient = self.recipe.teacher_settings if trial.who == "teacher" else None
+        own = fingerprint(program)
         rows: list[Row] = []
 
         async def one(index: int) -> Outcome:
             example = self.brief.trainset[index]
             ready = _without_own_demos(program, example) if trial.leave_out else program
-            record = await self._record(ready, example, trial, len(self.brief.trainset), rows)
+            identity = own if ready is program else fingerprint(ready)
+            record = await self._record(ready, identity, example, trial, rows)
             bar.advance("")
             return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
 
@@ -134,19 +137,19 @@ class Loop:
             return await gather_bounded(trial.rows, one, settings.num_threads)
 
     async def _record(
-        self, program: Module, example: Example, trial: Trial, total: int, rows: list[Row]
+        self, program: Module, identity: str, example: Example, trial: Trial, rows: list[Row]
     ) -> dict[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
         Failures of the infrastructure are not kept, so that a resumed run tries them again.
         """
-        key = _key(program, example, trial)
+        key = key_of(identity, self.metric_identity, example, trial)
         record = self.journal.read(key)
         if record is None:
             with rollout(trial.sample):
                 row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
             rows.append(row)
-            stop_if_hopeless(rows, total)
+            stop_if_hopeless(rows, len(self.search))
             record = _to_record(row)
             if row.status != "infra_error":
                 self.journal.write(key, record)
@@ -165,13 +168,14 @@ class Loop:
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run all candidates on the held-out rows, appending the records of each to its column."""
-        programs = [(self.student.with_parameters(c), Trial(c, ())) for c in candidates]
+        programs = [self.student.with_parameters(c) for c in candidates]
         rows: list[list[Row]] = [[] for _ in programs]
         with progress_bar(len(programs) * len(self.held_out), "comparison", display=True) as bar:
             for start in range(0, len(self.held_out), BLOCK):
                 block = self.held_out[start : start + BLOCK]
                 finished = [
-                    await self._run_block(block, *pair, done, bar) for pair, done in zip(programs, rows, strict=True)
+                    await self._run_block(block, program, done, bar)
+                    for program, done in zip(programs, rows, strict=True)
                 ]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
@@ -179,10 +183,12 @@ class Loop:
                 _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
 
     async def _run_block(
-        self, block: Sequence[Example], program: Module, trial: Trial, done: list[Row], bar: Bar
+        self, block: Sequence[Example], program: Module, done: list[Row], bar: Bar
     ) -> list[Mapping[str, Any]]:
+        identity = fingerprint(program)
+
         async def one(example: Example) -> Mapping[str, Any]:
-            record = await self._record(program, example, trial, len(self.held_out), done)
+            record = await self._record(program, identity, example, Trial({}, ()), done)
             bar.advance("")
             return record
 
@@ -190,41 +196,25 @@ class Loop:
 
     # --- deciding ---
 
-    def _decide(
-        self, state: State, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], stop_reason: str
-    ) -> Any:
-        baseline = best = comparison = None
-        candidate: Candidate = finalists[0] if finalists else {}
+    def _verdict(self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]]) -> Verdict:
         if not finalists:
-            verdict, advice = "nothing learned", "nothing was learned: the original is returned"
-        elif not records or not records[0]:
-            verdict = "not validated"
-            why = (
-                "there is no metric"
-                if self.metric is None
-                else (
-                    "the budget ended before the comparison"
-                    if self.held_out
-                    else f"the trainset has fewer than {SMALLEST_SPLIT} rows and there is no valset"
-                )
-            )
-            advice = f"not validated ({why}): the compiled program is returned as it is"
-        else:
-            comparisons = [_paired(records[0], column, self.task.seed) for column in records[1:]]
-            top = max(range(len(finalists)), key=lambda i: comparisons[i].difference)
-            candidate, comparison = finalists[top], comparisons[top]
-            baseline, best = Measured.of(records[0]), Measured.of(records[top + 1])
-            verdict, advice = advise(comparison, ALPHA / len(finalists))
-        report = CompileReport(
+            return Verdict("nothing learned", "nothing was learned: the original is returned", {})
+        if records and records[0]:
+            return judge(finalists, records, self.task.seed)
+        if self.metric is not None and self.held_out:
+            advice = "not compared, the budget ended before: the original is returned (the candidate is in the report)"
+            return Verdict("not compared", advice, finalists[0])
+        why = f"fewer than {SMALLEST_SPLIT} rows and no valset" if self.metric is not None else "there is no metric"
+        return Verdict(
+            "not validated", f"not validated ({why}): the compiled program is returned as it is", finalists[0]
+        )
+
+    def _report(self, verdict: Verdict, state: State, stop_reason: str) -> CompileReport:
+        return CompileReport(
+            **vars(verdict),
             teleprompter=type(self.recipe).__name__,
             settings=self.recipe.settings(),
-            verdict=verdict,
-            advice=advice,
             stop_reason=stop_reason,
-            baseline=baseline,
-            best=best,
-            comparison=comparison,
-            candidate=candidate,
             found=self.recipe.found(self.brief, state),
             warnings=dict(self.warnings),
             usage=self.meter.usage,
@@ -232,13 +222,10 @@ class Loop:
             replayed=self.replayed,
             search_rows=len(self.search),
             held_out_rows=len(self.held_out),
-            data_hash=_hash([e.content_hash() for e in (*self.search, *self.held_out)]),
+            data_hash=hash_of([e.content_hash() for e in (*self.search, *self.held_out)]),
             seed=self.task.seed,
             models=[m for m in self.models if m],
         )
-        program = self.student.with_parameters(candidate if report.improved else {})
-        program.__dict__["_report"] = report
-        return program
 
 
 def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example]]:
@@ -306,27 +293,6 @@ def _without_own_demos(program: Module, example: Example) -> Module:
     for predictor in copy.predictors():
         predictor.demos = [d for d in predictor.demos if not is_own(d)]
     return copy
-
-
-def _paired(base: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], seed: int) -> Comparison:
-    pairs = [
-        (a["score"], b["score"])
-        for a, b in zip(base, other, strict=True)
-        if a["score"] is not None and b["score"] is not None
-    ]
-    return compare([a for a, _ in pairs], [b for _, b in pairs], seed)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
-
-
-def _key(program: Module, example: Example, trial: Trial) -> str:
-    """Return the identity of a rollout: everything that decides its record."""
-    endpoints = sorted({(p.lm or current_lm()).endpoint for p in program.predictors()})
-    values = {path: p.value for path, p in program.parameters().items()}
-    bootstrapping = trial.bootstrapping
-    return _hash([type(program).__name__, values, endpoints, example.content_hash(), trial.sample, bootstrapping])
 
 
 def _to_record(row: Row) -> dict[str, Any]:

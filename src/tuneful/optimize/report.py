@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneful.evaluate.statistics import Comparison, mean_interval
+from tuneful.evaluate.statistics import Comparison
+from tuneful.optimize.verdict import Measured, Word
 from tuneful.program.runtime import usage_line
 from tuneful.wire.response import Usage
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A program's scores on the held-out rows.
-
-    Args:
-        mean: mean score, in the metric's units.
-        interval: its 95 % interval.
-        n: rows that count.
-        statuses: how the rows ended, by status.
-    """
-
-    mean: float
-    interval: tuple[float, float]
-    n: int
-    statuses: dict[str, int]
-
-    @classmethod
-    def of(cls, records: list[Mapping[str, Any]]) -> Measured:
-        """Sum up journal records."""
-        scores = [r["score"] for r in records if r["score"] is not None]
-        mean = sum(scores) / len(scores) if scores else float("nan")
-        return cls(mean, mean_interval(scores), len(scores), dict(Counter(r["status"] for r in records)))
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        odd = ", ".join(f"{v} {k}" for k, v in self.statuses.items() if k != "ok")
-        return f"{100 * self.mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {self.n}" + (
-            f"; {odd})" if odd else ")"
-        )
 
 
 @dataclass(frozen=True)
@@ -49,12 +17,8 @@ class CompileReport:
 
     Args:
         teleprompter: name and hyper-parameters.
-        verdict: "better", "not distinguishable", "no gain", "not validated" or "nothing learned".
-        advice: the verdict as a sentence.
+        verdict, advice, baseline, best, comparison, candidate: see `Verdict`.
         stop_reason: "finished", or the limit of the budget that was reached.
-        baseline, best: the original and the best candidate on the held-out rows; None where not measured.
-        comparison: the paired comparison of the two.
-        candidate: the best candidate's values by parameter path, returned or not.
         found: what the search kept and dropped.
         warnings: what happened on the way that a user should know: repairs, salvages, failures, by kind.
         usage: calls, tokens and cost of the whole run, before a restart included.
@@ -67,7 +31,7 @@ class CompileReport:
 
     teleprompter: str
     settings: dict[str, Any]
-    verdict: str
+    verdict: Word
     advice: str
     stop_reason: str
     baseline: Measured | None
@@ -125,19 +89,3 @@ class CompileReport:
             lines.append("  noted      " + ", ".join(f"{v} x {k}" for k, v in sorted(self.warnings.items())))
         lines.append(f"  stopped    {self.stop_reason}")
         return "\n".join(lines)
-
-
-def advise(comparison: Comparison, alpha: float) -> tuple[str, str]:
-    """Return the verdict on a comparison and the sentence that explains it."""
-    low, high = comparison.interval
-    span = f"{100 * low:+.1f} to {100 * high:+.1f}"
-    if comparison.is_better_at(alpha):
-        return "better", f"better by {100 * comparison.difference:.1f} points (95 % interval {span})"
-    more = comparison.rows_to_tell()
-    if comparison.difference > 0 and more is not None:
-        advice = (
-            f"not distinguishable from the original ({100 * comparison.difference:+.1f} points, {span}), which is "
-            f"returned: about {max(1, more - comparison.n)} more held-out rows would tell"
-        )
-        return "not distinguishable", advice
-    return "no gain", f"no gain ({100 * comparison.difference:+.1f} points, {span}): the original is returned"
