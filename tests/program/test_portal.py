@@ -143,7 +143,8 @@ assert program(q="2").a == "x"
 if pid:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]  # newer Pythons warn of every fork
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -166,7 +167,8 @@ try:
 except KeyboardInterrupt:
     print("stopped", seen.wait(5))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]  # newer Pythons warn of every fork
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert (done.stdout.strip(), done.stderr) == ("stopped True", "")
 
 

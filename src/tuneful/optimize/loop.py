@@ -85,28 +85,24 @@ class Loop:
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
-        self.journal = Journal(settings.journal, self.task.run)
-        stop_reason = "finished"
         state = self.recipe.init(self.brief)
         finalists: list[Candidate] = []
         records: list[list[Mapping[str, Any]]] = []
-        try:
-            with metered(self.meter):
+        stop_reason = "finished"
+        with Journal(settings.journal, self.task.run) as self.journal, metered(self.meter):
+            try:
+                while trials := self.recipe.ask(self.brief, state):
+                    state = self.recipe.tell(self.brief, state, [(t, await self._run(t)) for t in trials])
+                    _log.info("search: %s", "; ".join(self.recipe.found(self.brief, state)) or "going on")
+            except BudgetExceeded as reached:
+                stop_reason = f"the budget's limit on {reached.limit} was reached during the search"
+            finalists = [c for c in self.recipe.finalists(self.brief, state) if c]
+            if finalists and self.held_out and self.metric is not None:
+                records = [[] for _ in range(len(finalists) + 1)]
                 try:
-                    while trials := self.recipe.ask(self.brief, state):
-                        state = self.recipe.tell(self.brief, state, [(t, await self._run(t)) for t in trials])
-                        _log.info("search: %s", "; ".join(self.recipe.found(self.brief, state)) or "going on")
+                    await self._compare([{}, *finalists], records)
                 except BudgetExceeded as reached:
-                    stop_reason = f"the budget's limit on {reached.limit} was reached during the search"
-                finalists = [c for c in self.recipe.finalists(self.brief, state) if c]
-                if finalists and self.held_out and self.metric is not None:
-                    records = [[] for _ in range(len(finalists) + 1)]
-                    try:
-                        await self._compare([{}, *finalists], records)
-                    except BudgetExceeded as reached:
-                        stop_reason = f"the budget's limit on {reached.limit} was reached during the comparison"
-        finally:
-            self.journal.close()
+                    stop_reason = f"the budget's limit on {reached.limit} was reached during the comparison"
         report = self._report(self._verdict(finalists, records), state, stop_reason)
         program = self.student.with_parameters(report.candidate if report.improved else {})
         program.__dict__["_report"] = report

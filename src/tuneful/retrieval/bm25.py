@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ class BM25:
         self._passages = [str(p) for p in corpus]
         self._lock = threading.Lock()  # one connection serves every thread, one query at a time
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._db.close)
         self._db.execute("CREATE VIRTUAL TABLE passage USING fts5(text, content='', tokenize='porter unicode61')")
         rows = ((i, text) for i, text in enumerate(self._passages))
         self._db.executemany("INSERT INTO passage(rowid, text) VALUES (?, ?)", rows)

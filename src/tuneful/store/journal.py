@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
@@ -56,6 +56,12 @@ class Journal:
         with self._lock:
             count: int = self._db.execute("SELECT count(*) FROM rollout WHERE run=?", (self._run,)).fetchone()[0]
         return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file."""
