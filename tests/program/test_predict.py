@@ -48,7 +48,7 @@ def test_an_input_of_another_type_is_an_input_error_before_any_call():
 
 
 def test_inputs_are_given_by_name():
-    with pytest.raises(tf.InputError, match=r"by name: question=\.\.\."):
+    with pytest.raises(tf.InputError, match=r"question="):
         asked(ScriptedLM([]))("what?")
 
 

@@ -20,11 +20,13 @@ class Backend:
         endpoint: identity of what answers (provider, address, model); part of cache and journal keys. Never a secret.
         capabilities: what it can enforce.
         local: whether calls cost no money.
+        options: names of the settings that `tf.LM(...)` may pass on to its constructor.
     """
 
     endpoint: str = ""
     capabilities: Capabilities = Capabilities()
     local: bool = False
+    options: tuple[str, ...] = ()
 
     async def complete(self, request: Request) -> Response:
         """Answer one request.

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.chat_completions import REPETITION_STEP, error_of, from_body, to_body
-from tuneful.errors import LMServerError, LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
+from tuneful.errors import LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
@@ -129,7 +129,7 @@ class _Engine:
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
-            raise LMServerError(
+            raise UsageError(
                 f"llama.cpp cannot load {settings.path!r}: {error} "
                 "Is the file whole, its architecture supported, and is there memory for it?"
             ) from error
@@ -229,6 +229,7 @@ class LocalBackend(Backend):
     """
 
     local = True
+    options = ("timeout_s", *(f.name for f in fields(LocalSettings) if f.name != "path"))
 
     def __init__(self, name: str, *, timeout_s: float = 120.0, **options: Any) -> None:
         path = find_model(name)

@@ -65,6 +65,8 @@ class OpenAIBackend(Backend):
         timeout_s: seconds for one exchange.
     """
 
+    options = ("timeout_s",)
+
     def __init__(
         self,
         model: str,

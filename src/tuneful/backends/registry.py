@@ -7,6 +7,7 @@ from typing import Any
 from tuneful.backends.base import Backend
 from tuneful.backends.local import LocalBackend
 from tuneful.errors import UsageError, nearest
+from tuneful.wire.request import SAMPLING_OPTIONS
 
 _LOCAL = "local"
 
@@ -24,20 +25,26 @@ def create(model: str, *, api_base: str | None, api_key: str | None, options: di
         NotConfiguredError: a local model that is not there.
     """
     prefix, slash, name = model.partition("/")
-    try:
-        if prefix == _LOCAL and slash:
-            return LocalBackend(name, **options)
-        # Loads the HTTP client, which a program on the embedded model never needs.
-        from tuneful.backends.openai import PROVIDERS, OpenAIBackend
+    if prefix == _LOCAL and slash:
+        return LocalBackend(name, **_checked(options, LocalBackend))
+    # Loads the HTTP client, which a program on the embedded model never needs.
+    from tuneful.backends.openai import PROVIDERS, OpenAIBackend
 
-        if prefix in PROVIDERS and slash:
-            return OpenAIBackend(name, provider=prefix, api_base=api_base, api_key=api_key, **options)
-        if api_base is not None:
-            return OpenAIBackend(model, api_base=api_base, api_key=api_key, **options)
-    except TypeError as error:
-        raise UsageError(f"tf.LM({model!r}): {error}.") from error
     known = [_LOCAL, *PROVIDERS]
-    raise UsageError(
-        f"`{model}` names no known provider.{nearest(prefix, known)} A model is named `provider/model`; providers: "
-        f"{', '.join(known)}. For any other server that speaks OpenAI's protocol pass api_base=..."
-    )
+    if not (prefix in PROVIDERS and slash):
+        if api_base is None:
+            raise UsageError(
+                f"`{model}` names no known provider.{nearest(prefix, known)} A model is named `provider/model`; "
+                f"providers: {', '.join(known)}. For any other server that speaks OpenAI's protocol pass api_base=..."
+            )
+        prefix, name = "openai", model
+    options = _checked(options, OpenAIBackend)
+    return OpenAIBackend(name, provider=prefix, api_base=api_base, api_key=api_key, **options)
+
+
+def _checked(options: dict[str, Any], backend: type[Backend]) -> dict[str, Any]:
+    known = (*SAMPLING_OPTIONS, *backend.options)
+    for name in options:
+        if name not in known:
+            raise UsageError(f"this LM has no option `{name}`.{nearest(name, known)} It has: {', '.join(known)}.")
+    return options

@@ -103,7 +103,8 @@ class Predict(Module, Generic[T]):
             LMError, BudgetExceeded: from the model.
         """
         if args:
-            raise InputError(f"inputs are given by name: {', '.join(f'{n}=...' for n in self.signature.input_fields)}.")
+            names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
+            raise InputError(f"inputs are given by name, as ({names}). No model was called.")
         predictor, inputs = self._split_call(given)
         recorder = current_recorder()
         step = Step(recorder.path_of(self.token) if recorder else "", snapshot(inputs))

@@ -75,12 +75,13 @@ def _differences(program: Module, state: Mapping[str, Any]) -> list[str]:
     saved = state.get("signatures", {})
     mine = {path: p.signature for path, p in program.named_predictors()}
     for path in sorted({*saved, *mine}):
+        name = f"predictor `{path}`" if path else "the program (a lone predictor)"
         if path not in mine:
-            found.append(f"predictor `{path}` is saved, but the program has none there")
+            found.append(f"{name} is saved, but the program has none there")
         elif path not in saved:
-            found.append(f"predictor `{path}` is in the program, but not saved")
+            found.append(f"{name} is in the program, but not saved")
         elif saved[path]["hash"] != mine[path].interface_hash:
-            found.append(f"predictor `{path}`: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
+            found.append(f"{name}: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
     known = program.parameters()
     gone = {path for path in saved if path not in mine}  # told above, once for all their parameters
     lost = [p for p in state["parameters"] if p not in known and p.rpartition(".")[0] not in gone]
