@@ -106,10 +106,8 @@ class _Engine:
     """One loaded model. Calls block; each runs in one of as many threads as there are slots."""
 
     def __init__(self, settings: LocalSettings) -> None:
-        try:
-            import xllamacpp
-        except ImportError as error:
-            raise MissingExtraError("xllamacpp", "local", "A local model") from error
+        import xllamacpp  # an extra: looked for when the backend is made, loaded with the model
+
         cores = os.cpu_count() or 2
         threads = settings.threads or max(1, cores - 1)
         slots = settings.slots or min(8, max(1, cores // 2))
@@ -225,7 +223,8 @@ class LocalBackend(Backend):
         options: settings of `LocalSettings` but the path.
 
     Raises:
-        NotConfiguredError, UsageError: the file is missing or no GGUF file. Raised here, before any call.
+        NotConfiguredError, MissingExtraError, UsageError: the file or the library is missing, or the file is no GGUF
+            file. Raised here, before any call.
     """
 
     local = True
@@ -233,6 +232,8 @@ class LocalBackend(Backend):
 
     def __init__(self, name: str, *, timeout_s: float = 120.0, **options: Any) -> None:
         path = find_model(name)
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise MissingExtraError("xllamacpp", "local", "A local model")
         self._settings = LocalSettings(path=str(path), **options)
         self._timeout_s = timeout_s
         size = path.stat().st_size

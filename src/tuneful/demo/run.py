@@ -83,11 +83,11 @@ class _Lines(logging.Handler):
 def _show(compiled: demo.FrontDesk, seconds: float) -> None:
     report = compiled.report
     print(f"\n{report}\n")
-    print("What was learned:")
-    for path, predictor in compiled.named_predictors():
-        print(f"  {path}: {len(predictor.demos)} demos, the first of them")
-        for demo_row in predictor.demos[:3]:
-            print(f"    {dict(demo_row.items())}")
+    print("What was learned:" if report.improved else "What was learned, and not returned because of the verdict:")
+    for path, demos in report.candidate.items():
+        print(f"  {path}: {len(demos)}, the first of them")
+        for row in demos[:3]:
+            print(f"    {row}")
     answers = sum(report.baseline.statuses.values()) + sum(report.best.statuses.values()) if report.best else 0
     unparsable = report.warnings.get("parse error", 0)
     print(f"\nUnparsable answers: {unparsable} (in {answers} held-out runs and the search).")
