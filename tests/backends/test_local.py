@@ -100,9 +100,9 @@ def test_making_the_lm_loads_nothing(unloaded, some_file):
 
 
 @needs_model
-def test_a_file_that_cannot_be_loaded_is_a_server_error_that_names_it(some_file):
-    with pytest.raises(tf.LMServerError, match=r"cannot load.*some\.gguf"):
-        tf.LM(f"local/{some_file}", num_retries=0)("x")
+def test_a_file_that_cannot_be_loaded_is_a_usage_error_that_names_it(some_file):
+    with pytest.raises(tf.UsageError, match=r"cannot load.*some\.gguf"):
+        tf.LM(f"local/{some_file}")("x")
 
 
 # --- the model itself ---
