@@ -253,3 +253,35 @@ def test_a_budget_stops_an_evaluation():
         tf.Evaluate(devset=rows(60), metric=exact)(QA)
 
     assert len(lm.requests) == 5
+
+
+def test_a_deadline_also_cancels_the_calls_of_a_plain_forward():
+    outcomes = []
+
+    async def script(request):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            outcomes.append("cancelled")
+            raise
+
+    class Plain(tf.Module):
+        def __init__(self):
+            self.step = tf.Predict("question -> answer")
+
+        def forward(self, question):
+            try:
+                return self.step(question=question)
+            finally:  # a careless program goes on all the same
+                self.step(question="again")
+
+    lm = ScriptedLM(script)
+    begun = time.monotonic()
+    with tf.context(lm=lm):
+        result = tf.Evaluate(devset=rows(2), metric=exact, timeout_s=0.3)(Plain())
+    while len(outcomes) < 2 and time.monotonic() - begun < 10:
+        time.sleep(0.01)
+
+    assert [r.status for r in result.rows] == ["timeout", "timeout"]
+    assert outcomes == ["cancelled", "cancelled"]
+    assert len(lm.requests) == 2  # nothing more was sent

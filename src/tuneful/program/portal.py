@@ -13,7 +13,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from tuneful.errors import UsageError
@@ -22,6 +22,39 @@ T = TypeVar("T")
 
 #: Threads are made on demand and reused; the number is only a fence against runaway recursion.
 _MOST_THREADS = 4096
+
+
+class _Scope:
+    """What a worker thread waits for, so that cancelling the work cancels the calls that it has in flight."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[Future[Any]] = set()
+        self._cancelled = False
+
+    def enter(self, call: Callable[[], Future[T]]) -> Future[T]:
+        """Make a call and note it. Raises CancelledError, and makes none, once the work was cancelled."""
+        with self._lock:
+            if self._cancelled:
+                raise asyncio.CancelledError
+            future = call()
+            self._waiting.add(future)
+        return future
+
+    def leave(self, future: Future[Any]) -> None:
+        """Forget a call."""
+        with self._lock:
+            self._waiting.discard(future)
+
+    def cancel(self) -> None:
+        """Cancel every call in flight, and allow no later one."""
+        with self._lock:
+            self._cancelled, waiting = True, list(self._waiting)
+        for future in waiting:
+            future.cancel()
+
+
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("tuneful_scope", default=None)
 
 
 class Portal:
@@ -63,12 +96,21 @@ class Portal:
                 "a program was called in the blocking way inside `async def forward`. "
                 "Write `await self.step.acall(...)` there, or make the forward a plain `def`."
             )
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._started())
+        loop, scope = self._started(), _scope.get() or _Scope()
+        try:
+            future = scope.enter(lambda: asyncio.run_coroutine_threadsafe(work, loop))
+        except asyncio.CancelledError:
+            work.close()
+            raise
         try:
             return future.result()
+        except CancelledError as error:
+            raise asyncio.CancelledError from error  # one that a careless `except Exception` lets through
         except BaseException:
             future.cancel()
             raise
+        finally:
+            scope.leave(future)
 
     async def bring(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the background loop, awaited from whichever loop this is. Cancelling cancels it."""
@@ -77,11 +119,19 @@ class Portal:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """Run a blocking function in a worker thread, with the current context variables."""
+        """Run a blocking function in a worker thread, with the current context variables.
+
+        Cancelling it cancels the model calls that the function waits for, and those it still makes.
+        """
         self._started()
         assert self._workers is not None
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
+        context, scope = contextvars.copy_context(), _Scope()
+        context.run(_scope.set, scope)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
+        except asyncio.CancelledError:
+            scope.cancel()  # a thread cannot be stopped, but what it waits for can
+            raise
 
     def close(self) -> None:
         """Stop the loop and the threads; the next use starts them again."""
