@@ -163,6 +163,18 @@ def test_another_metric_or_model_is_not_answered_from_the_journal(rows, metric, 
     assert calls(landscape(0.9, 0.9, temperature=0.5), metric) > 0
 
 
+def test_another_teacher_is_not_answered_from_the_journal(rows, metric, landscape, tmp_path):
+    def teach(lm):
+        teleprompter = tf.BootstrapFewShot(metric=metric, teacher_settings={"lm": lm}, max_labeled_demos=0)
+        with tf.context(lm=landscape(0.9, 0.9), journal=str(tmp_path / "j.sqlite")):
+            teleprompter.compile(QA, trainset=rows(10), run="one name")
+        return len(lm.requests)
+
+    assert teach(landscape(0.9, 0.9)) > 0
+    assert teach(landscape(0.9, 0.9)) == 0
+    assert teach(landscape(0.9, 0.9, temperature=0.5)) > 0
+
+
 def test_a_budget_of_seconds_ends_the_compile(rows, metric, landscape):
     begun = time.monotonic()
     with tf.context(lm=landscape(0.3, 0.9, seconds=0.05), num_threads=2):

@@ -234,3 +234,16 @@ def test_a_file_that_is_no_json_is_refused(tmp_path, content):
 def test_a_missing_file_is_a_state_error_that_names_it(tmp_path):
     with pytest.raises(tf.StateError, match=r"nothing\.json.*No such file"):
         Program().load(tmp_path / "nothing.json")
+
+
+def test_a_module_with_a_parameter_of_its_own_saves_and_loads_it(tmp_path):
+    class Styled(tf.Module):
+        def __init__(self):
+            self.style = "plain"
+
+        def _own_parameters(self):
+            return {"style": ("choice", self.style, None), **super()._own_parameters()}
+
+    Styled().with_parameters({"style": "florid"}).save(tmp_path / "s.json")
+
+    assert Styled().load(tmp_path / "s.json").style == "florid"

@@ -11,7 +11,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +114,10 @@ class Loop:
         known = owner.parameters()
         program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
         ambient = self.recipe.teacher_settings if trial.who == "teacher" else None
+        with context(**(ambient or {})):  # before the fingerprint: the settings decide who answers
+            return await self._run_rows(trial, program)
+
+    async def _run_rows(self, trial: Trial, program: Module) -> list[Outcome]:
         own = fingerprint(program)
         rows: list[Row] = []
 
@@ -126,10 +129,7 @@ class Loop:
             bar.advance("")
             return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
 
-        with (
-            context(**ambient) if ambient else nullcontext(),
-            progress_bar(len(trial.rows), "search", display=True) as bar,
-        ):
+        with progress_bar(len(trial.rows), "search", display=True) as bar:
             return await gather_bounded(trial.rows, one, settings.num_threads)
 
     async def _record(

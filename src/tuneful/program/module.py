@@ -212,11 +212,15 @@ class Module:
                     f"the program has no parameter `{path}`.{nearest(path, known)} It has: {', '.join(known)}."
                 )
         program = self.deepcopy()
-        modules = dict(program.named_sub_modules())
+        program._assign(values)
+        return program
+
+    def _assign(self, values: Mapping[str, Any]) -> None:
+        """Set parameters of this program itself, by path."""
+        modules = dict(self.named_sub_modules())
         for path, value in values.items():
             owner, _, name = path.rpartition(".")
             modules[owner]._set_parameter(name, copy.deepcopy(value))
-        return program
 
     def freeze(self, *patterns: str) -> Self:
         """Keep teleprompters away from the parameters that match: "answer.*", "*.instructions". Returns self.

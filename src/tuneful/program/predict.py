@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, overload
@@ -266,8 +266,3 @@ def _demo_json(demo: Any) -> dict[str, Any]:
     if not isinstance(demo, (Example, Mapping)):
         raise UsageError(f"a demo is an Example or a mapping of field values, got {demo!r:.80}.")
     return Example(demo).to_dict()
-
-
-def demos_of(examples: Sequence[Mapping[str, Any] | Example]) -> list[dict[str, Any]]:
-    """Return demos as JSON values."""
-    return [_demo_json(e) for e in examples]

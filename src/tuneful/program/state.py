@@ -51,7 +51,8 @@ def load_state(program: Module, state: Mapping[str, Any]) -> None:
         )
     try:
         differences = _differences(program, state)
-        rebuilt = program if differences else program.with_parameters(state["parameters"])
+        if not differences:
+            program.with_parameters(state["parameters"])  # tried on a copy, so that a bad value changes nothing
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"the saved {state.get('program')} holds a value that cannot be used: {error}\nNothing was changed."
@@ -62,11 +63,7 @@ def load_state(program: Module, state: Mapping[str, Any]) -> None:
             f"the saved {state.get('program')} does not fit this {type(program).__name__}:\n{listed}\n"
             "Nothing was changed. Load it into the program that it was saved from, or compile this one."
         )
-    mine, new = dict(program.named_sub_modules()), dict(rebuilt.named_sub_modules())
-    for path, module in mine.items():
-        for key, value in new[path].__dict__.items():
-            if key == "_tunables" or (module._is_predictor and key != "token"):
-                module.__dict__[key] = value
+    program._assign(state["parameters"])
     program.__dict__["_provenance"] = state.get("provenance")
 
 

@@ -71,7 +71,7 @@ def bootstrapped(brief: Brief, kept: Sequence[Mapping[str, Any]]) -> dict[str, l
     return found
 
 
-def joined(*parts: Mapping[str, Sequence[Demo]], limit: int | None = None) -> Candidate:
+def joined(*parts: Mapping[str, Sequence[Demo]]) -> Candidate:
     """Return a candidate whose demos are those of the parts, one after the other, none twice."""
     candidate: Candidate = {}
     for path in dict.fromkeys(p for part in parts for p in part):
@@ -79,5 +79,5 @@ def joined(*parts: Mapping[str, Sequence[Demo]], limit: int | None = None) -> Ca
         for part in parts:
             demos += [d for d in part.get(path, ()) if d not in demos]
         if demos:
-            candidate[path] = demos[:limit]
+            candidate[path] = demos
     return candidate
