@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from tuneful.adapters.chat import ChatAdapter
     from tuneful.adapters.compact import CompactAdapter
     from tuneful.adapters.json import JSONAdapter
+    from tuneful.backends.budget import Budget
+    from tuneful.backends.cache import Cache
+    from tuneful.backends.models import Price
     from tuneful.errors import (
         AdapterParseError,
         BudgetExceeded,
+        CacheMissError,
         CompileError,
         ContextWindowExceededError,
         DataError,
@@ -53,7 +57,6 @@ if TYPE_CHECKING:
     from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
     from tuneful.optimize.recipes.labeled_few_shot import LabeledFewShot
     from tuneful.optimize.teleprompter import Teleprompter
-    from tuneful.program.budget import Budget
     from tuneful.program.lm import LM
     from tuneful.program.module import Module
     from tuneful.program.parameter import Choice, Integer, Parameter, Real
@@ -73,9 +76,12 @@ _HOMES = {
     "tuneful.adapters.chat": ("ChatAdapter",),
     "tuneful.adapters.compact": ("CompactAdapter",),
     "tuneful.adapters.json": ("JSONAdapter",),
+    "tuneful.backends.budget": ("Budget",),
+    "tuneful.backends.cache": ("Cache",),
+    "tuneful.backends.models": ("Price",),
     "tuneful.errors": (
-        "AdapterParseError", "BudgetExceeded", "CompileError", "ContextWindowExceededError", "DataError",
-        "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
+        "AdapterParseError", "BudgetExceeded", "CacheMissError", "CompileError", "ContextWindowExceededError",
+        "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
         "LMServerError", "LMTimeoutError", "LMTransportError", "MetricError", "MissingExtraError",
         "NotConfiguredError", "SignatureError", "StateError", "TunefulError", "UsageError",
     ),
@@ -88,7 +94,6 @@ _HOMES = {
     "tuneful.optimize.recipes.bootstrap_few_shot": ("BootstrapFewShot",),
     "tuneful.optimize.recipes.labeled_few_shot": ("LabeledFewShot",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
-    "tuneful.program.budget": ("Budget",),
     "tuneful.program.lm": ("LM",),
     "tuneful.program.module": ("Module",),
     "tuneful.program.parameter": ("Choice", "Integer", "Parameter", "Real"),
@@ -105,12 +110,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
 __all__ = [
-    "BM25", "LM", "Adapter", "AdapterParseError", "BootstrapFewShot", "Budget", "BudgetExceeded", "ChainOfThought",
+    "BM25", "LM", "Adapter", "AdapterParseError", "BootstrapFewShot", "Budget", "BudgetExceeded", "Cache",
+    "CacheMissError", "ChainOfThought",
     "ChatAdapter", "Choice", "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError",
     "DataError", "Evaluate", "EvaluationError", "EvaluationResult", "Example", "InputError", "InputField", "Integer",
     "JSONAdapter", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError", "LMServerError",
     "LMTimeoutError", "LMTransportError", "LabeledFewShot", "MetricError", "MissingExtraError", "Module",
-    "NotConfiguredError", "OutputField", "Parameter", "Predict", "Prediction", "Real", "Retrieve", "Score",
+    "NotConfiguredError", "OutputField", "Parameter", "Predict", "Prediction", "Price", "Real", "Retrieve", "Score",
     "Signature", "SignatureError", "StateError", "Teleprompter", "Trace", "TunefulError", "UsageError", "configure",
     "context", "ensure_signature", "inspect_history", "majority", "make_signature", "metrics", "settings", "testing",
     "track_usage",

@@ -7,6 +7,7 @@
     │   ├── MetricError               the metric cannot be called, raised, or returned no score
     │   ├── StateError                a saved program does not fit this one
     │   ├── NotConfiguredError        no language model (or retriever) is configured
+    │   ├── CacheMissError            a replaying cache does not hold the answer
     │   └── MissingExtraError         an optional package is not installed
     ├── SignatureError                you: a signature cannot be read; points at the column
     ├── AdapterParseError             the model: its answer does not fit the signature, even after one repair
@@ -62,6 +63,10 @@ class StateError(UsageError):
 
 class NotConfiguredError(UsageError):
     """Something that a call needs (a language model, a retriever) is not configured."""
+
+
+class CacheMissError(UsageError):
+    """A cache in mode "replay" does not hold the answer to a request. Nothing was sent."""
 
 
 class MissingExtraError(UsageError, ImportError):

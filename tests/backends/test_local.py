@@ -96,7 +96,7 @@ def test_making_the_lm_loads_nothing(unloaded, some_file):
     assert lm.capabilities.context_tokens == 1234
     assert lm.endpoint == f"local#some.gguf:{some_file.stat().st_size}"
     assert str(some_file.parent) not in lm.endpoint
-    assert lm.price_per_million == (0.0, 0.0)
+    assert lm.price == tf.Price(0.0, 0.0)
 
 
 @needs_model

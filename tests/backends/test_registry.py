@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import tuneful as tf
-from tuneful.backends.openai import PROVIDERS, OpenAIBackend
+from tuneful.backends.http import HTTPBackend
+from tuneful.backends.providers import PROVIDERS
 from tuneful.backends.registry import create
 
 
@@ -15,10 +16,11 @@ def made(model, api_base=None, api_key=None, **options):
 
 
 @pytest.mark.parametrize("prefix", list(PROVIDERS))
-def test_each_prefix_leads_to_its_provider(prefix):
+def test_each_prefix_leads_to_its_provider(prefix, monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com")
     backend = made(f"{prefix}/some-model")
-    assert isinstance(backend, OpenAIBackend)
-    assert backend.endpoint == f"{PROVIDERS[prefix].base_url}#some-model"
+    assert isinstance(backend, HTTPBackend)
+    assert backend.endpoint == f"{PROVIDERS[prefix].base_url or 'https://mine.openai.azure.com/openai/v1'}#some-model"
     assert backend.capabilities == PROVIDERS[prefix].capabilities
 
 

@@ -245,8 +245,8 @@ def test_max_errors_stops_the_run():
 
 
 def test_a_budget_stops_an_evaluation():
-    from tuneful.program.budget import Meter
-    from tuneful.program.runtime import metered
+    from tuneful.backends.budget import Meter
+    from tuneful.backends.metered import metered
 
     lm = ScriptedLM(echo)
     with tf.context(lm=lm), metered(Meter(tf.Budget(calls=5))), pytest.raises(tf.BudgetExceeded):

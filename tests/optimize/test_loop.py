@@ -185,8 +185,7 @@ def test_a_budget_of_seconds_ends_the_compile(rows, metric, landscape):
 
 
 def test_a_budget_in_dollars_needs_a_price(rows, metric, landscape):
-    lm = landscape(0.3, 0.9)
-    lm.price_per_million = None
+    lm = landscape(0.3, 0.9, local=False)
     with tf.context(lm=lm), pytest.raises(tf.UsageError, match="price_per_million"):
         tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(10), budget=tf.Budget(usd=1))
 

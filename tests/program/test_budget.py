@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 import tuneful as tf
-from tuneful.program.budget import Meter
-from tuneful.program.runtime import metered
+from tuneful.backends.budget import Meter
+from tuneful.backends.metered import metered
 from tuneful.testing import ScriptedLM
 from tuneful.wire.response import Choice, Response, Usage
 
@@ -63,7 +63,7 @@ def test_the_limit_in_dollars_is_exceeded_by_no_more_than_the_calls_in_flight(at
 
 def test_the_limit_in_seconds_stops_new_calls(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("tuneful.program.budget.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tuneful.backends.budget.time.monotonic", lambda: now[0])
     meter = Meter(tf.Budget(seconds=5))
     meter.depart("m", priced=True)
     now[0] += 4.9
@@ -89,8 +89,7 @@ def test_a_budget_of_no_dollars_lets_free_models_work_and_stops_others():
 
 
 def test_a_limit_in_dollars_needs_a_price():
-    lm = slow_lm()
-    lm.price_per_million = None
+    lm = ScriptedLM(["y"], local=False)
     with metered(Meter(tf.Budget(usd=1))), pytest.raises(tf.UsageError, match="price_per_million"):
         lm("x")
     assert lm.requests == []

@@ -119,8 +119,10 @@ def test_with_nothing_configured_the_embedded_model_answers_and_one_line_says_so
     assert printed.out == ""
 
 
-def test_a_server_that_gives_fewer_samples_than_asked_for_is_an_error():
-    lm = tf.testing.ScriptedLM([["only one"]], temperature=1.0)
+def test_a_server_that_gives_fewer_samples_than_asked_for_is_asked_for_the_rest():
+    lm = tf.testing.ScriptedLM([["one"], ["two"], ["three"]], temperature=1.0)
 
-    with pytest.raises(tf.LMInvalidRequestError, match="asked for 3 samples and gave 1"):
-        lm("hello", n=3)
+    with tf.track_usage() as meter:
+        assert lm("hello", n=3) == ["one", "two", "three"]
+    assert [(r.sampling.n, r.sampling.sample) for r in lm.requests] == [(3, 0), (1, 1), (1, 2)]
+    assert meter.usage.calls == 3

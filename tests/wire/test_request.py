@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tuneful.errors import UsageError
-from tuneful.wire.messages import assistant, system, user
+from tuneful.wire.messages import Media, Message, Tool, assistant, system, user
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
 from tuneful.wire.response import Choice, Response, Usage
 
@@ -19,11 +19,12 @@ OTHER = {
     "stop": ("\n",),
     "logprobs": True,
     "rollout_id": 1,
+    "reasoning_effort": "low",
 }
 
 
 def test_every_setting_and_part_and_the_endpoint_are_in_the_key():
-    assert set(OTHER) == set(SAMPLING_OPTIONS)
+    assert {*OTHER, "cache"} == set(SAMPLING_OPTIONS)
     requests = [
         BASE,
         *(dataclasses.replace(BASE, sampling=Sampling(**{k: v})) for k, v in OTHER.items()),
@@ -35,6 +36,11 @@ def test_every_setting_and_part_and_the_endpoint_are_in_the_key():
         dataclasses.replace(BASE, grammar=""),
         dataclasses.replace(BASE, json_schema='{"type": "object"}'),
         dataclasses.replace(BASE, extra=(("top_k", "3"),)),
+        dataclasses.replace(BASE, sampling=Sampling(sample=1)),
+        dataclasses.replace(BASE, tools=(Tool("t", "", "{}"),)),
+        dataclasses.replace(BASE, tool_choice="t"),
+        dataclasses.replace(BASE, messages=(system("s"), user(("u", Media("image", url="a"))))),
+        dataclasses.replace(BASE, messages=(system("s"), Message("user", "u", call_id="1"))),
     ]
     keys = [r.key(e) for r in requests for e in ("", "http://one/v1", "http://two/v1")]
     assert len(set(keys)) == len(keys)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
-from tuneful.wire.response import Response
+from tuneful.wire.response import Delta, Response
 
 
 class Backend:
     """Base of the backends.
 
-    To add one, give `endpoint`, `capabilities` and `complete`. A wrapper holds another backend and passes on what it
-    does not change.
+    To add one, give `endpoint`, `capabilities` and `complete`; `stream` where the model can be heard while it writes.
 
     Attributes:
         endpoint: identity of what answers (provider, address, model); part of cache and journal keys. Never a secret.
         capabilities: what it can enforce.
         local: whether calls cost no money.
+        several: whether one request may ask for several samples (`n`).
+        immediate: whether `complete` never waits for anything, so that it may run on whichever thread asks.
         options: names of the settings that `tf.LM(...)` may pass on to its constructor.
     """
 
     endpoint: str = ""
     capabilities: Capabilities = Capabilities()
     local: bool = False
+    several: bool = True
+    immediate: bool = False
     options: tuple[str, ...] = ()
 
     async def complete(self, request: Request) -> Response:
@@ -36,9 +39,63 @@ class Backend:
         """
         raise NotImplementedError(f"{type(self).__name__} must define complete()")
 
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer one request piece by piece: deltas, and last of all the whole response.
+
+        A backend that cannot be heard while it writes gives one delta a sample, at the end.
+        """
+        response = await self.complete(request)
+        for index, choice in enumerate(response.choices):
+            yield Delta(choice.text, choice.reasoning, index)
+        yield response
+
+    async def probe(self) -> Capabilities:
+        """Ask the server what it can do, take the answer over into `capabilities`, and return it.
+
+        Cost: where the server describes itself, no model call; up to 4 tiny ones where it does not.
+        """
+        return self.capabilities
+
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Return the exact length of a prompt in tokens, or None where only the model knows it."""
         return None
 
     async def aclose(self) -> None:
         """Release connections, threads and memory. The backend may be used again and reopens then."""
+
+
+class Wrapper(Backend):
+    """A backend around another one. Passes on whatever it does not change."""
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.endpoint = inner.endpoint
+        self.local = inner.local
+        self.several = inner.several
+        self.immediate = inner.immediate
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """Those of the inner backend, which a probe may have changed."""
+        return self.inner.capabilities
+
+    async def complete(self, request: Request) -> Response:
+        """Answer one request by the inner backend."""
+        return await self.inner.complete(request)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer one request piece by piece by the inner backend."""
+        async for part in self.inner.stream(request):
+            yield part
+
+    async def probe(self) -> Capabilities:
+        """Probe the inner backend."""
+        return await self.inner.probe()
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """Return the inner backend's count."""
+        return await self.inner.count_tokens(messages)
+
+    async def aclose(self) -> None:
+        """Close the inner backend."""
+        await self.inner.aclose()

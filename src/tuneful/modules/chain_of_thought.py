@@ -32,6 +32,8 @@ class ChainOfThought(Module):
     hand-written chains: demos come from a teleprompter (Khattab et al. (2023), section 3).
     """
 
+    _drivable = True
+
     def __init__(self, signature: Any, rationale_field: Any = None, **config: Any) -> None:
         super().__init__()
         field = rationale_field or OutputField(desc="think step by step towards the answer")

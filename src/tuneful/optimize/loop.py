@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuneful.backends.budget import Budget, Meter
+from tuneful.backends.metered import metered
 from tuneful.errors import BudgetExceeded, DataError, UsageError
 from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hopeless
 from tuneful.evaluate.metric import Metric
@@ -25,12 +27,11 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.optimize.verdict import Measured, Verdict, judge
-from tuneful.program.budget import Budget, Meter
 from tuneful.program.concurrency import gather_bounded
 from tuneful.program.lm import current_lm
 from tuneful.program.module import Module
 from tuneful.program.rendered import Rendered
-from tuneful.program.runtime import context, metered, rollout, settings
+from tuneful.program.runtime import context, rollout, settings
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
@@ -327,7 +328,7 @@ def plan(recipe: Recipe, task: Task) -> Plan:
     phases.append(
         _phase("comparison", (0 if search[1] else checked, checked), len(predictors), (zero_shot, with_demos))
     )
-    return Plan(tuple(phases), current_lm().price_per_million)
+    return Plan(tuple(phases), current_lm().price)
 
 
 def _phase(name: str, rollouts: tuple[int, int], predictors: int, tokens: tuple[int, int]) -> Phase:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tuneful.backends.models import Price
+
 #: Characters of English text in a token.
 _CHARS_PER_TOKEN = 4
 
@@ -24,7 +26,7 @@ class Plan:
     """The phases of a compile. Calls assume that `forward` asks each predictor once."""
 
     phases: tuple[Phase, ...]
-    price_per_million: tuple[float, float] | None
+    price: Price | None
 
     def total(self, what: str) -> tuple[int, int]:
         """Return the sum of "rollouts", "calls" or "prompt_tokens" over the phases, as a range."""
@@ -34,10 +36,10 @@ class Plan:
     @property
     def usd(self) -> tuple[float, float] | None:
         """US dollars for the prompt tokens, as a range; None where the price is not known."""
-        if self.price_per_million is None:
+        if self.price is None:
             return None
         low, high = self.total("prompt_tokens")
-        return (low * self.price_per_million[0] / 1e6, high * self.price_per_million[0] / 1e6)
+        return (self.price.cost_usd(low, 0, 0), self.price.cost_usd(high, 0, 0))
 
     def __str__(self) -> str:
         rows = [("phase", "rollouts", "calls", "prompt tokens")]
@@ -56,4 +58,4 @@ def _span(pair: tuple[int, int]) -> str:
 
 def tokens_of(messages: Any) -> int:
     """Return the estimated length of messages in tokens."""
-    return sum(len(m.content) for m in messages) // _CHARS_PER_TOKEN
+    return sum(len(m.text) for m in messages) // _CHARS_PER_TOKEN

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from tuneful.backends.budget import Budget
 from tuneful.optimize import loop
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.recipe import Recipe
-from tuneful.program.budget import Budget
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.spec.example import Example

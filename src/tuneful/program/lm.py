@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 from tuneful.backends.base import Backend
+from tuneful.backends.cached import Cached
+from tuneful.backends.limited import Limited
 from tuneful.backends.local import is_available
+from tuneful.backends.metered import Metered, note_hit
+from tuneful.backends.models import Price, facts_of
 from tuneful.backends.registry import create
 from tuneful.backends.retried import Retried
+from tuneful.backends.sampled import Sampled
 from tuneful.errors import LMInvalidRequestError, NotConfiguredError, UsageError
 from tuneful.program import runtime
 from tuneful.program.portal import portal
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
-from tuneful.wire.response import Response
+from tuneful.wire.response import Delta, Response
 
 
 class LM:
@@ -28,21 +34,28 @@ class LM:
     >>> lm
     LM('openai/gpt-4o-mini', temperature=0.2, max_tokens=300)
 
-    Nothing is loaded and nothing is connected before the first call.
+    Nothing is loaded and nothing is connected before the first call. A call passes through layers, each a backend that
+    wraps the next: cached, sampled, retried, limited, metered, and the provider.
 
     Args:
         model: `provider/name`: "local/smollm2", "local/PATH.gguf", "openai/gpt-4o-mini", "ollama/llama3.2", ...
         api_base: address of the server, in place of the provider's; any that speaks OpenAI's protocol.
         api_key: key, in place of the one in the provider's environment variable. Never saved, logged or shown.
-        price_per_million: US dollars for a million prompt tokens and a million generated ones. Local models cost 0
-            unless it is given.
-        num_retries: further attempts when a call fails for a passing reason.
+        price_per_million: US dollars for a million prompt tokens and a million generated ones, and perhaps for a
+            million prompt tokens that the provider's own cache served. By default the built-in table's, which
+            `tf.configure(prices=...)` overrides; local models cost 0.
+        num_retries: further attempts when a call fails for a passing reason: 3, or 0 with a backend of your own.
+        retry_deadline_s: seconds for all attempts of a call together.
+        max_concurrency: requests in flight.
+        requests_per_minute, tokens_per_minute: bounds for any 60 seconds.
+        extra_body: further fields of the request's body, as the server names them.
         backend: a backend of your own, in place of the one that the name picks.
-        options: sampling (temperature, max_tokens, top_p, seed, n, stop, logprobs) and settings of the backend
-            (timeout_s; for local models threads, slots, context_tokens, gpu_layers).
+        options: sampling (temperature, max_tokens, top_p, seed, n, stop, logprobs, reasoning_effort, cache) and
+            settings of the backend (timeout_s, connect_timeout_s, ca_bundle, headers; for local models threads, slots,
+            context_tokens, gpu_layers).
 
     Raises:
-        UsageError: an unknown provider or option.
+        UsageError: an unknown provider or option, or one that the model does not take.
         NotConfiguredError: a local model that is not installed.
     """
 
@@ -52,8 +65,13 @@ class LM:
         *,
         api_base: str | None = None,
         api_key: str | None = None,
-        price_per_million: tuple[float, float] | None = None,
-        num_retries: int = 3,
+        price_per_million: tuple[float, ...] | Price | None = None,
+        num_retries: int | None = None,
+        retry_deadline_s: float = 600.0,
+        max_concurrency: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         backend: Backend | None = None,
         **options: Any,
     ) -> None:
@@ -63,11 +81,23 @@ class LM:
         self.sampling = Sampling.from_options({k: v for k, v in options.items() if k in SAMPLING_OPTIONS})
         rest = {k: v for k, v in options.items() if k not in SAMPLING_OPTIONS}
         if backend is None:
-            backend = Retried(create(model, api_base=api_base, api_key=api_key, options=rest), retries=num_retries)
+            source = create(model, api_base=api_base, api_key=api_key, options=rest)
         elif rest:
             raise UsageError(f"tf.LM({model!r}) got options that no given backend can take: {', '.join(rest)}.")
-        self.backend = backend
-        self.price_per_million = (0.0, 0.0) if price_per_million is None and backend.local else price_per_million
+        else:
+            source = backend
+        retries = num_retries if num_retries is not None else 3 * (backend is None)
+        self._given_price = None if price_per_million is None else runtime.price_of(model, price_per_million)
+        self._extra = tuple(sorted((k, json.dumps(v)) for k, v in (extra_body or {}).items()))
+        limited = Limited(
+            Metered(source, model, lambda: self.price),
+            max_concurrency=max_concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )
+        retried = Retried(limited, retries=retries, deadline_s=retry_deadline_s)
+        self.backend = Cached(Sampled(retried), runtime.current_cache)
+        _check_taken(self.model, self.capabilities, self.sampling)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -79,6 +109,16 @@ class LM:
         """Identity of what answers: part of cache and journal keys."""
         return self.backend.endpoint
 
+    @property
+    def price(self) -> Price | None:
+        """Price in force: this LM's own, else the one configured for its model, else the built-in table's."""
+        if self._given_price is not None:
+            return self._given_price
+        configured: Price | None = runtime.settings.prices.get(self.model)
+        if configured is not None:
+            return configured
+        return Price(0.0, 0.0) if self.backend.local else facts_of(self.model).price
+
     def copy(self, **options: Any) -> LM:
         """Return an LM over the same backend with some sampling options changed."""
         twin = object.__new__(type(self))
@@ -86,45 +126,58 @@ class LM:
         twin.sampling = self.sampling.updated(options)
         return twin
 
+    def probe(self) -> Capabilities:
+        """Ask the server what it can do (JSON schema, grammar, tools, context length), take it over and return it.
+
+        Worth it for a server of your own; the facts about hosted providers are built in. Call it before the program
+        is rendered or run: prompts are planned with what is known then.
+
+        Cost: no model call where the server describes itself; up to 4 calls of a few tokens where it does not.
+        """
+        return portal.run(self.backend.probe())
+
     def as_sent(self, request: Request) -> Request:
-        """Return the request with the sampling that is sent: its own where it is set, this LM's where it is not."""
-        return replace(request, sampling=_merged(self.sampling, request.sampling).checked())
+        """Return the request as it is sent: sampling and extra fields of its own, and this LM's where it has none."""
+        own, default = request.sampling, self.sampling
+        sampling = _merged(default, own, default.cache, own.cache)
+        _check_taken(self.model, self.capabilities, sampling)
+        extra = request.extra
+        if self._extra and extra != self._extra:
+            extra = tuple(sorted({**dict(self._extra), **dict(request.extra)}.items()))
+        return replace(request, sampling=sampling, extra=extra)
 
     async def complete(self, request: Request) -> Response:
-        """Answer a request: charged to every meter in force, priced, and kept for `inspect_history`.
+        """Answer a request, from the cache where it can: charged to every meter in force, kept for `inspect_history`.
 
         Raises:
             BudgetExceeded: a budget in force is used up; nothing was sent.
             LMError: the model failed, after retries.
         """
         request = self.as_sent(request)
-        charged = runtime.meters()
-        with ExitStack() as refused:
-            for meter in charged:
-                meter.depart(self.model, priced=self.price_per_million is not None)
-                refused.callback(meter.stay)
-            refused.pop_all()
-        response = self._priced(await portal.bring(self.backend.complete(request)))
-        for meter in charged:
-            meter.settle(self.model, response.usage)
+        response = self.backend.find(request)
+        if response is None:
+            response = await portal.bring(self.backend.ask(request), immediate=self.backend.immediate)
+        return self._noted(request, response)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer a request piece by piece, the whole response last; otherwise as `complete`."""
+        request = self.as_sent(request)
+        async for part in portal.bring_stream(self.backend.stream(request)):
+            yield self._noted(request, part) if isinstance(part, Response) else part
+
+    def _noted(self, request: Request, response: Response) -> Response:
+        if response.hit:
+            note_hit(self.model)
         runtime.remember(self.model, request, response)
         if len(response.choices) < request.sampling.n:
             raise LMInvalidRequestError(
-                f"`{self.model}` was asked for {request.sampling.n} samples and gave {len(response.choices)}: it seems "
-                "to ignore `n`. Ask several times, each with another rollout_id.",
+                f"`{self.model}` was asked for {request.sampling.n} samples and gave {len(response.choices)}.",
                 model=self.model,
             )
         return response
 
-    def _priced(self, response: Response) -> Response:
-        usage, price = response.usage, self.price_per_million
-        cost = None
-        if price is not None:
-            cost = (usage.prompt_tokens * price[0] + usage.completion_tokens * price[1]) / 1e6
-        return replace(response, usage=replace(usage, cost_usd=cost))
-
     async def acall(
-        self, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None, **options: Any
+        self, prompt: str | None = None, *, messages: Sequence[Mapping[str, Any]] | None = None, **options: Any
     ) -> list[str]:
         """Ask with a plain prompt or with messages; returns the texts of all samples."""
         if (prompt is None) == (messages is None):
@@ -134,7 +187,7 @@ class LM:
         return [c.text for c in (await self.complete(request)).choices]
 
     def __call__(
-        self, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None, **options: Any
+        self, prompt: str | None = None, *, messages: Sequence[Mapping[str, Any]] | None = None, **options: Any
     ) -> list[str]:
         """Ask with a plain prompt or with messages, blocking; returns the texts of all samples."""
         return portal.run(self.acall(prompt, messages=messages, **options))
@@ -151,10 +204,28 @@ class LM:
         return self  # connections and loaded models are shared by the copies of a program
 
 
-def _merged(default: Sampling, own: Sampling) -> Sampling:
+@lru_cache(maxsize=1024)
+def _merged(default: Sampling, own: Sampling, default_cache: bool, own_cache: bool) -> Sampling:
     """Return `own`, with what it leaves at its default taken from `default`."""
     unset = {f.name: getattr(default, f.name) for f in fields(Sampling) if getattr(own, f.name) == f.default}
-    return replace(own, **unset)
+    return replace(own, **{**unset, "cache": default_cache and own_cache}).checked()
+
+
+@lru_cache(maxsize=1024)
+def _check_taken(model: str, capabilities: Capabilities, sampling: Sampling) -> None:
+    """Raise UsageError for a sampling option that the model does not take. No call was made."""
+    for name in sorted(capabilities.refuses):
+        if getattr(sampling, name) not in (None, False, ()):
+            raise UsageError(
+                f"`{model}` takes no `{name}`: leave it unset. It refuses: {', '.join(sorted(capabilities.refuses))}. "
+                "No call was made."
+            )
+    limit = capabilities.answer_tokens
+    if limit is not None and (sampling.max_tokens or 0) > limit:
+        raise UsageError(
+            f"`max_tokens={sampling.max_tokens}` is more than the {limit} tokens that `{model}` can write. "
+            "No call was made."
+        )
 
 
 _default: list[LM] = []

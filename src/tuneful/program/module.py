@@ -72,7 +72,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program and block until it is done."""
         if inspect.iscoroutinefunction(self.forward):
-            return portal.run(self.acall(*args, **kwargs))
+            work = self.acall(*args, **kwargs)
+            return portal.drive(work) if self._drivable else portal.run(work)
         if portal.inside():
             raise UsageError(
                 f"{type(self).__name__} was called in the blocking way inside `async def forward`. "
@@ -98,13 +99,14 @@ class Module:
     def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call `forward` once its arguments are known to fit, so that a slip costs no call."""
         try:
-            inspect.signature(self.forward).bind(*args, **kwargs)
+            return self.forward(*args, **kwargs)
         except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # it comes from inside of `forward`
             raise InputError(
                 f"{type(self).__name__}.forward{inspect.signature(self.forward)} cannot take these arguments: {error}. "
                 "No model was called."
             ) from error
-        return self.forward(*args, **kwargs)
 
     def batch(
         self,
@@ -156,6 +158,9 @@ class Module:
         return [(path, m) for path, m in self.named_sub_modules() if m._is_predictor]  # type: ignore[misc]
 
     _is_predictor = False
+
+    #: Whether `forward` waits for nothing but predictors and other such modules, so that a blocking call needs no loop.
+    _drivable = False
 
     def predictors(self) -> list[Predict[Any]]:
         """Return the predictors."""

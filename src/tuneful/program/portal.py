@@ -12,13 +12,18 @@ import atexit
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from tuneful.errors import UsageError
 
 T = TypeVar("T")
+
+_WOULD_WAIT = (
+    "a program was called in the blocking way inside `async def forward`. "
+    "Write `await self.step.acall(...)` there, or make the forward a plain `def`."
+)
 
 #: Threads are made on demand and reused; the number is only a fence against runaway recursion.
 _MOST_THREADS = 4096
@@ -92,10 +97,7 @@ class Portal:
         """
         if self.inside():
             work.close()
-            raise UsageError(
-                "a program was called in the blocking way inside `async def forward`. "
-                "Write `await self.step.acall(...)` there, or make the forward a plain `def`."
-            )
+            raise UsageError(_WOULD_WAIT)
         loop, scope = self._started(), _scope.get() or _Scope()
         try:
             future = scope.enter(lambda: asyncio.run_coroutine_threadsafe(work, loop))
@@ -112,11 +114,48 @@ class Portal:
         finally:
             scope.leave(future)
 
-    async def bring(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the background loop, awaited from whichever loop this is. Cancelling cancels it."""
-        if self.inside():
+    async def bring(self, work: Coroutine[Any, Any, T], *, immediate: bool = False) -> T:
+        """Run a coroutine on the background loop, awaited from whichever loop this is. Cancelling cancels it.
+
+        Where no loop runs (a predictor that was called in the blocking way is driven by the caller's own thread), this
+        blocks instead of suspending.
+
+        Args:
+            work: what to run.
+            immediate: it waits for nothing, and may run right here.
+        """
+        if immediate or self.inside():
             return await work
+        if asyncio._get_running_loop() is None:
+            return self.run(work)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
+
+    async def bring_stream(self, work: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Run an asynchronous generator on the background loop, heard from whichever loop this is.
+
+        Leaving it early closes the generator, and with it the connection that it reads from.
+        """
+        try:
+            while (part := await self.bring(_next(work))) is not _END:
+                yield part
+        finally:
+            await self.bring(work.aclose())  # type: ignore[attr-defined]
+
+    def drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of our own in this thread, to its end, without a loop: it blocks where it would suspend.
+
+        For coroutines that wait for nothing but `bring` and one another. It saves two changes of thread, and with a
+        cached answer there is none at all.
+        """
+        if asyncio._get_running_loop() is not None:
+            return self.run(work)
+        try:
+            work.send(None)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        work.close()
+        raise AssertionError("a coroutine that is driven without a loop must not wait for anything but the portal")
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a blocking function in a worker thread, with the current context variables.
@@ -144,6 +183,13 @@ class Portal:
             if not self._thread.is_alive():
                 self._loop.close()
             self._loop = None
+
+
+_END: Any = object()
+
+
+async def _next(work: AsyncIterator[T]) -> T:
+    return await anext(work, _END)
 
 
 portal = Portal()

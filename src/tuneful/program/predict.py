@@ -66,6 +66,7 @@ class Predict(Module, Generic[T]):
     """
 
     _is_predictor = True
+    _drivable = True
 
     @overload
     def __init__(self: Predict[Prediction], signature: str | Signature, **config: Any) -> None: ...

@@ -57,10 +57,10 @@ class Rendered:
         """Length of the prompt in tokens. With the embedded model this loads it, the first time."""
         if self._counted is not None:
             return self._counted
-        return sum(len(m.content) for m in self.messages) // _CHARS_PER_TOKEN
+        return sum(len(m.text) for m in self.messages) // _CHARS_PER_TOKEN
 
     def __str__(self) -> str:
-        turns = "\n\n".join(f"[{m.role}]\n{m.content}" for m in self.messages)
+        turns = "\n\n".join(f"[{m.role}]\n{m.text}" for m in self.messages)
         about = "" if self.exact else "about "
         parts = [turns, f"({about}{self.tokens} tokens, adapter {self.adapter}, model {self.model})"]
         if self.request.grammar:

@@ -13,10 +13,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from os import PathLike
 from typing import Any
 
+from tuneful.backends.budget import Meter
+from tuneful.backends.cache import DEFAULT_PATH, Cache
+from tuneful.backends.metered import metered
+from tuneful.backends.models import Price
 from tuneful.errors import UsageError, nearest
-from tuneful.program.budget import Meter
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response, Usage
 
@@ -28,11 +32,13 @@ DEFAULTS: dict[str, Any] = {
     "num_threads": 8,  # examples in flight in Evaluate, batch and compile
     "max_repairs": 1,  # 0 or 1: turns that show the model what is wrong with its answer
     "history_size": 10,  # calls kept for inspect_history
+    "cache": DEFAULT_PATH,  # a Cache, the path of its file, or None (or False) for none
+    "prices": {},  # Price, or (input, output) in dollars for a million tokens, by model: over the built-in table
+    "callbacks": (),  # Callback objects, told of every module, model and evaluation
     "journal": ".tuneful/journal.sqlite",  # where named runs are kept
 }
 
 _overrides: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("tuneful_overrides", default=())
-_meters: ContextVar[tuple[Meter, ...]] = ContextVar("tuneful_meters", default=())
 _configured: dict[str, Any] = {}
 _lock = threading.Lock()
 _history: deque[tuple[str, Request, Response]] = deque()
@@ -48,14 +54,50 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"`num_threads` must be a whole number of at least 1, got {value!r}.")
         if name == "history_size" and (not isinstance(value, int) or value < 0):
             raise UsageError(f"`history_size` must be a whole number of at least 0, got {value!r}.")
+        if name == "cache":
+            values = {**values, "cache": _cache(value)}
+        if name == "prices":
+            values = {**values, "prices": {model: price_of(model, price) for model, price in value.items()}}
         if name == "max_repairs" and value not in (0, 1):
             raise UsageError(f"`max_repairs` must be 0 or 1, got {value!r}.")
     return values
 
 
+_caches: dict[str, Cache] = {}
+
+
+def _cache(value: Any) -> Cache | None:
+    """Return the cache that a setting means; one path is one cache."""
+    if value is None or value is False or isinstance(value, Cache):
+        return value if isinstance(value, Cache) else None
+    if value is True:
+        value = DEFAULT_PATH
+    if not isinstance(value, (str, PathLike)):
+        raise UsageError(f"`cache` must be a tf.Cache, the path of its file, True or False, got {value!r:.80}.")
+    with _lock:
+        return _caches.setdefault(str(value), Cache(str(value)))
+
+
+def current_cache() -> Cache | None:
+    """Return the response cache in force, or None."""
+    value = settings.cache
+    return _cache(value) if isinstance(value, str) else value
+
+
+def price_of(model: str, value: Any) -> Price:
+    """Return the price that a setting means. Raises UsageError for anything that is none."""
+    try:
+        return value if isinstance(value, Price) else Price(*map(float, value))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the price of `{model}` is {value!r}; expected (input, output) or (input, output, cached), "
+            "in US dollars for a million tokens."
+        ) from error
+
+
 def configure(**values: Any) -> None:
     """Set process-wide values; see `DEFAULTS` for what there is. Raises UsageError for an unknown setting."""
-    _checked(values)
+    values = _checked(values)
     with _lock:
         _configured.update(values)
 
@@ -96,22 +138,7 @@ class Settings:
 settings = Settings()
 
 
-# --- meters: who is charged for a request ---
-
-
-def meters() -> tuple[Meter, ...]:
-    """Return the meters of every scope that this code runs in, the outermost first."""
-    return _meters.get()
-
-
-@contextmanager
-def metered(meter: Meter) -> Iterator[Meter]:
-    """Charge everything in the block to `meter` as well."""
-    token = _meters.set((*_meters.get(), meter))
-    try:
-        yield meter
-    finally:
-        _meters.reset(token)
+# --- usage ---
 
 
 @contextmanager
@@ -169,7 +196,7 @@ def inspect_history(n: int = 1, file: Any = None) -> None:
     for model, request, response in shown:
         out.write(f"\n--- {model} ---\n")
         for message in request.messages:
-            out.write(f"\n[{message.role}]\n{message.content}\n")
+            out.write(f"\n[{message.role}]\n{message.text}\n")
         for choice in response.choices:
             out.write(f"\n[answer, {choice.finish_reason}]\n{choice.text}\n")
         out.write(f"\n{usage_line(response.usage)}\n")

@@ -30,17 +30,26 @@ class ScriptedBackend(Backend):
         script: a function (plain or async) or a list. An answer is a text, a list of texts (one for each sample), a
             `Response`, or an exception to raise.
         seconds: time that each answer takes.
+        capabilities: what it claims to enforce.
+        local: whether it counts as a local model, whose calls cost nothing.
     """
 
-    local = True
-
-    def __init__(self, script: Script, *, seconds: float = 0.0, capabilities: Capabilities | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        seconds: float = 0.0,
+        capabilities: Capabilities | None = None,
+        local: bool = True,
+    ) -> None:
+        self.local = local
         self._script = script
         self._seconds = seconds
         self._lock = threading.Lock()
         self.requests: list[Request] = []
         self.capabilities = capabilities or Capabilities()
         self.endpoint = "scripted"
+        self.immediate = not seconds and not inspect.iscoroutinefunction(script)
 
     async def complete(self, request: Request) -> Response:
         """Answer by the script."""
@@ -57,7 +66,7 @@ class ScriptedBackend(Backend):
         if isinstance(answer, Response):
             return answer
         texts = [answer] * request.sampling.n if isinstance(answer, str) else list(answer)
-        prompt = sum(_words(m.content) for m in request.messages)
+        prompt = sum(_words(m.text) for m in request.messages)
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=sum(map(_words, texts)))
         return Response(tuple(Choice(t) for t in texts), usage, "scripted")
 
@@ -69,7 +78,7 @@ class ScriptedBackend(Backend):
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Return the number of words: the tokens of a scripted model."""
-        return sum(_words(m.content) for m in messages)
+        return sum(_words(m.text) for m in messages)
 
 
 def _words(text: str) -> int:
@@ -79,7 +88,9 @@ def _words(text: str) -> int:
 class ScriptedLM(LM):
     """An LM that answers by script; see `ScriptedBackend`. `lm.requests` holds what it was sent.
 
-    >>> lm = ScriptedLM(lambda request: request.messages[-1].content.upper())
+    Its answers are not cached, unless it is made with `cache=True`.
+
+    >>> lm = ScriptedLM(lambda request: request.messages[-1].text.upper())
     >>> lm("hello")
     ['HELLO']
     """
@@ -90,11 +101,12 @@ class ScriptedLM(LM):
         *,
         seconds: float = 0.0,
         capabilities: Capabilities | None = None,
+        local: bool = True,
         model: str = "scripted",
         **options: Any,
     ) -> None:
-        self._scripted = ScriptedBackend(script, seconds=seconds, capabilities=capabilities)
-        super().__init__(model, backend=self._scripted, **options)
+        self._scripted = ScriptedBackend(script, seconds=seconds, capabilities=capabilities, local=local)
+        super().__init__(model, backend=self._scripted, **{"cache": False, **options})
 
     @property
     def requests(self) -> list[Request]:
@@ -132,7 +144,7 @@ class DummyLM(ScriptedLM):
 
 
 def _matching(by_text: Mapping[str, str], request: Request) -> str:
-    last = request.messages[-1].content
+    last = request.messages[-1].text
     for text, answer in by_text.items():
         if text in last:
             return answer

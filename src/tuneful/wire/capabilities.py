@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuneful.wire.messages import MediaKind
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -12,11 +14,23 @@ class Capabilities:
     Args:
         grammar: it can constrain an answer to a GBNF grammar.
         json_schema: it can constrain an answer to a JSON schema.
+        tools: it can call tools by itself.
         small: the model is small enough that short prompts serve it better (up to about 4 billion parameters).
+        reasoning: it thinks before it answers, at a cost in tokens that `reasoning_effort` steers.
         context_tokens: longest prompt and answer together, where known.
+        answer_tokens: longest answer, where known.
+        media: kinds of media that it takes; None where that is not known.
+        refuses: sampling options that it does not take; to set one is an error before any call.
+        in_flight: requests that it wants at once, where it is far more than a person would think of (batches).
     """
 
     grammar: bool = False
     json_schema: bool = False
+    tools: bool = False
     small: bool = False
+    reasoning: bool = False
     context_tokens: int | None = None
+    answer_tokens: int | None = None
+    media: frozenset[MediaKind] | None = None
+    refuses: frozenset[str] = frozenset()
+    in_flight: int | None = None

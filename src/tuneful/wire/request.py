@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from tuneful.errors import UsageError, nearest
-from tuneful.wire.messages import Message
+from tuneful.wire.messages import Message, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Sampling:
         stop: texts that end an answer; they are not part of it.
         logprobs: whether the answer carries the log probability of each token.
         rollout_id: number of an independent repetition: part of the key, not sent to the model.
+        sample: number of the first of the n samples: the later samples of a request are requests of their own to a
+            cache.
+        reasoning_effort: how long a reasoning model may think: "minimal", "low", "medium" or "high".
+        cache: whether the response cache may answer and keep the answer. Not part of the key, not sent.
     """
 
     temperature: float | None = None
@@ -35,6 +40,9 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     rollout_id: int = 0
+    sample: int = 0
+    reasoning_effort: str | None = None
+    cache: bool = field(default=True, compare=False)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Sampling:
@@ -59,7 +67,7 @@ class Sampling:
         """Return self if the settings make sense together, else raise UsageError. No call was made."""
         for name, kinds in _NUMBERS.items():
             value = getattr(self, name)
-            unset = value is None and name not in ("n", "rollout_id")
+            unset = value is None and name not in ("n", "rollout_id", "sample")
             if not unset and (isinstance(value, bool) or not isinstance(value, kinds)):
                 raise UsageError(f"`{name}` is {value!r}; expected {'an integer' if kinds is int else 'a number'}.")
         if self.n < 1:
@@ -75,13 +83,17 @@ class Sampling:
             raise UsageError(f"`max_tokens` is {self.max_tokens!r}; expected at least 1.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"`top_p` is {self.top_p!r}; expected a number in (0, 1].")
+        if self.reasoning_effort not in (None, *EFFORTS):
+            raise UsageError(f"`reasoning_effort` is {self.reasoning_effort!r}; expected one of: {', '.join(EFFORTS)}.")
+        if not isinstance(self.cache, bool):
+            raise UsageError(f"`cache` is {self.cache!r}; expected True or False. A cache is set by tf.configure.")
         return self
 
     def resolved(self) -> Sampling:
         """Return a copy whose temperature is a number: 0 for one sample, 0.7 for several or for a repetition."""
         if self.temperature is not None:
             return self
-        greedy = self.n == 1 and self.rollout_id == 0
+        greedy = self.n == 1 and self.rollout_id == 0 and self.sample == 0
         return replace(self, temperature=0.0 if greedy else 0.7)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,10 +104,11 @@ class Sampling:
 
 
 _NUMBERS: dict[str, Any] = {
-    **dict.fromkeys(("n", "max_tokens", "seed", "rollout_id"), int),
+    **dict.fromkeys(("n", "max_tokens", "seed", "rollout_id", "sample"), int),
     **dict.fromkeys(("temperature", "top_p"), (int, float)),
 }
-SAMPLING_OPTIONS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
+EFFORTS = ("minimal", "low", "medium", "high")
+SAMPLING_OPTIONS: tuple[str, ...] = tuple(f.name for f in fields(Sampling) if f.name != "sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,10 @@ class Request:
         grammar: a GBNF grammar the answer must match, for backends that can.
         json_schema: a JSON schema (as JSON text) the answer must match, for backends that can.
         extra: further provider settings, as sorted (name, JSON text) pairs.
+        tools: tools that the model may call.
+        tool_choice: "auto", "none", "required" or the name of a tool; None leaves it to the model.
+        stable: how many of the first messages stay the same from call to call: where a provider's prompt cache is
+            marked. Not part of the key: it changes the price of an answer, not the answer.
     """
 
     messages: tuple[Message, ...]
@@ -115,6 +132,9 @@ class Request:
     grammar: str | None = None
     json_schema: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    stable: int = field(default=0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON values, without unset parts."""
@@ -125,9 +145,45 @@ class Request:
             body["json_schema"] = json.loads(self.json_schema)
         if self.extra:
             body["extra"] = {k: json.loads(v) for k, v in self.extra}
+        if self.tools:
+            body["tools"] = [t.to_json() for t in self.tools]
+        if self.tool_choice is not None:
+            body["tool_choice"] = self.tool_choice
         return body
 
     def key(self, endpoint: str = "") -> str:
-        """Return a hash of the request and of the endpoint that answers it."""
-        text = json.dumps([endpoint, self.to_json()], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        """Return a hash of the request and of the endpoint that answers it. Equal requests have equal keys.
+
+        Every text goes in with its length before it, so that no text can pretend to be two.
+        """
+        digest = hashlib.sha256(_constant_text(endpoint, self).encode("utf-8", "surrogatepass"))
+        for message in self.messages:
+            if isinstance(message.content, str) and not message.tool_calls and not message.call_id:
+                text = f"\n{message.role} {len(message.content)}\n{message.content}"
+            else:
+                body = json.dumps(message.to_json(), sort_keys=True, ensure_ascii=False)
+                text = f"\njson {len(body)}\n{body}"
+            digest.update(text.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def _constant_text(endpoint: str, request: Request) -> str:
+    """Return everything of a request but its messages. It is the same from call to call, so it is made once."""
+    return _constants(
+        endpoint,
+        request.sampling,
+        request.grammar,
+        request.json_schema,
+        request.extra,
+        request.tools,
+        request.tool_choice,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _constants(endpoint: str, sampling: Sampling, *rest: Any) -> str:
+    shown = {k: v for k, v in sampling.to_json().items() if k != "cache"}
+    grammar, json_schema, extra, tools, tool_choice = rest
+    schema = None if json_schema is None else json.loads(json_schema)
+    parts = [endpoint, shown, grammar, schema, extra, [t.to_json() for t in tools], tool_choice]
+    return json.dumps(parts, sort_keys=True, ensure_ascii=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, fields
+from collections import deque
+from dataclasses import dataclass, fields, replace
 
 from tuneful.errors import BudgetExceeded, NotConfiguredError, UsageError
 from tuneful.wire.response import Usage
@@ -39,15 +40,24 @@ class Budget:
         return f"Budget({', '.join(given)})"
 
 
+_UNLIMITED = Budget()
+
+
 class Meter:
-    """Counts what a scope uses, by model, and refuses a request once the budget is used up. Thread-safe."""
+    """Counts what a scope uses, by model and phase, and refuses a request once the budget is used up. Thread-safe."""
+
+    #: Latencies that are kept for `latency`.
+    KEPT = 1000
 
     def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget or Budget()
+        self.budget = budget or _UNLIMITED
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._departed = 0
-        self._by_model: dict[str, Usage] = {}
+        self._retries = 0
+        self._total = Usage()
+        self._parts: dict[tuple[str, str], Usage] = {}
+        self._latencies: deque[float] | None = None
 
     @property
     def seconds(self) -> float:
@@ -58,12 +68,31 @@ class Meter:
     def usage(self) -> Usage:
         """What has been used, all models together."""
         with self._lock:
-            return sum(self._by_model.values(), Usage())
+            return replace(self._total, retries=self._retries) if self._retries else self._total
 
     def by_model(self) -> dict[str, Usage]:
         """Return what has been used, by model."""
+        return self._by(0)
+
+    def by_phase(self) -> dict[str, Usage]:
+        """Return what has been used, by phase (such as "search" and "held-out" of a compile); "" is outside of any."""
+        return self._by(1)
+
+    def _by(self, part: int) -> dict[str, Usage]:
+        found: dict[str, Usage] = {}
         with self._lock:
-            return dict(self._by_model)
+            for names, usage in self._parts.items():
+                found[names[part]] = found.get(names[part], Usage()) + usage
+        return found
+
+    def latency(self) -> dict[str, float]:
+        """Return the seconds that calls took: "median", "p95" and "longest" of the last 1,000. Empty before any."""
+        with self._lock:
+            ordered = sorted(self._latencies or ())
+        if not ordered:
+            return {}
+        last = len(ordered) - 1
+        return {"median": ordered[last // 2], "p95": ordered[round(0.95 * last)], "longest": ordered[-1]}
 
     def depart(self, model: str, *, priced: bool) -> None:
         """Note that a request is about to leave.
@@ -74,7 +103,10 @@ class Meter:
         """
         limit = self.budget
         with self._lock:
-            spent = sum(self._by_model.values(), Usage())
+            if limit is _UNLIMITED:
+                self._departed += 1
+                return
+            spent = self._total
             if limit.usd is not None and not priced:
                 raise NotConfiguredError(
                     f"the budget has a limit in dollars, but the price of `{model}` is not known. "
@@ -100,12 +132,27 @@ class Meter:
         """Note what a run had used before it was stopped, so that its budget covers the whole of it."""
         with self._lock:
             self._departed += usage.calls
-            self._by_model["before the restart"] = self._by_model.get("before the restart", Usage()) + usage
+            self._add("before the restart", "", usage)
 
-    def settle(self, model: str, usage: Usage) -> None:
+    def settle(self, model: str, usage: Usage, phase: str = "") -> None:
         """Note what a request has used."""
         with self._lock:
-            self._by_model[model] = self._by_model.get(model, Usage()) + usage
+            self._add(model, phase, usage)
+            if usage.calls:
+                if self._latencies is None:
+                    self._latencies = deque(maxlen=self.KEPT)
+                self._latencies.append(usage.seconds / usage.calls)
+
+    def note_retry(self) -> None:
+        """Note an attempt that failed and is repeated."""
+        with self._lock:
+            self._retries += 1
+
+    def _add(self, model: str, phase: str, usage: Usage) -> None:
+        first = not self._parts
+        self._total = usage if first else self._total + usage
+        old = self._parts.get((model, phase))
+        self._parts[model, phase] = usage if old is None else old + usage
 
 
 def _exceeded(budget: Budget, limit: str, spent: str) -> BudgetExceeded:

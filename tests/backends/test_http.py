@@ -9,7 +9,8 @@ import pytest
 
 import tuneful as tf
 from tuneful.backends.chat_completions import to_body
-from tuneful.backends.openai import PROVIDERS, OpenAIBackend
+from tuneful.backends.http import HTTPBackend
+from tuneful.backends.providers import PROVIDERS
 from tuneful.wire.messages import system, user
 from tuneful.wire.request import Request, Sampling
 
@@ -26,7 +27,7 @@ def no_keys(monkeypatch):
 
 @pytest.fixture
 async def backend(server):
-    made = OpenAIBackend("small-model", api_base=server.url, api_key=KEY, timeout_s=5)
+    made = HTTPBackend("small-model", api_base=server.url, api_key=KEY, timeout_s=5)
     yield made
     await made.aclose()
 
@@ -34,7 +35,7 @@ async def backend(server):
 async def failing(server, reply, expected, **options):
     """Return the error that a reply leads to."""
     server.script = [reply]
-    backend = OpenAIBackend("small-model", api_base=server.url, api_key=KEY, **{"timeout_s": 5, **options})
+    backend = HTTPBackend("small-model", api_base=server.url, api_key=KEY, **{"timeout_s": 5, **options})
     with pytest.raises(expected) as caught:
         await backend.complete(HELLO)
     await backend.aclose()
@@ -100,7 +101,7 @@ async def test_a_grammar_is_sent_only_to_servers_that_take_one(server):
     request = Request((user("x"),), grammar='root ::= "yes"')
     server.script = lambda body: server.completion("yes")
     for provider in ("llamacpp", "openai"):
-        backend = OpenAIBackend("m", provider=provider, api_base=server.url)
+        backend = HTTPBackend("m", provider=provider, api_base=server.url)
         await backend.complete(request)
         await backend.aclose()
     assert server.bodies[0]["grammar"] == 'root ::= "yes"'
@@ -244,8 +245,16 @@ async def test_a_rate_limit_carries_the_wait_that_the_server_asks_for(server, he
     assert (error.status, error.retry_after_s) == (429, seconds)
 
 
-async def test_a_wait_given_as_a_date_is_left_to_the_own_backoff(server):
-    reply = server.refusal(429, "slow down", headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})
+@pytest.mark.parametrize(
+    ("header", "wait"), [({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0), ({"retry-after-ms": "250"}, 0.25)]
+)
+async def test_a_wait_may_be_given_as_a_date_or_in_milliseconds(server, header, wait):
+    reply = server.refusal(429, "slow down", headers=header)
+    assert (await failing(server, reply, tf.LMRateLimitError)).retry_after_s == wait
+
+
+async def test_a_wait_that_cannot_be_read_is_left_to_the_own_backoff(server):
+    reply = server.refusal(429, "slow down", headers={"Retry-After": "soon"})
     assert (await failing(server, reply, tf.LMRateLimitError)).retry_after_s is None
 
 
@@ -272,7 +281,7 @@ async def test_a_connection_closed_within_the_body_is_a_transport_error(server):
 
 async def test_a_server_that_is_not_there_is_a_transport_error(server):
     server.close()
-    backend = OpenAIBackend("m", api_base=server.url)
+    backend = HTTPBackend("m", api_base=server.url)
     with pytest.raises(tf.LMTransportError, match="Is the server up"):
         await backend.complete(HELLO)
     await backend.aclose()
@@ -354,7 +363,7 @@ def test_what_cannot_pass_is_not_tried_again(server, waits):
 ])  # fmt: skip
 async def test_the_key_shows_in_no_error_even_where_the_server_quotes_it(server, reply_of):
     server.script = [reply_of(server)]
-    backend = OpenAIBackend("m", api_base=server.url, api_key=KEY)
+    backend = HTTPBackend("m", api_base=server.url, api_key=KEY)
     with pytest.raises(tf.LMError) as caught:
         await backend.complete(HELLO)
     await backend.aclose()
@@ -416,8 +425,8 @@ def test_a_key_that_no_header_can_hold_is_an_auth_error_that_does_not_show_it(se
 
 
 def test_the_endpoint_tells_servers_with_the_same_model_apart(server):
-    one = OpenAIBackend("m", api_base="http://127.0.0.1:1/v1", api_key=KEY)
-    two = OpenAIBackend("m", api_base="http://127.0.0.1:2/v1/", api_key=KEY)
+    one = HTTPBackend("m", api_base="http://127.0.0.1:1/v1", api_key=KEY)
+    two = HTTPBackend("m", api_base="http://127.0.0.1:2/v1/", api_key=KEY)
     assert one.endpoint == "http://127.0.0.1:1/v1#m"
     assert one.endpoint != two.endpoint
     assert HELLO.key(one.endpoint) != HELLO.key(two.endpoint)

@@ -1,0 +1,242 @@
+"""A model over HTTP: a provider's address and key, a layout, a transport."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from tuneful.backends.base import Backend
+from tuneful.backends.chat_completions import ChatCompletions
+from tuneful.backends.layout import Layout
+from tuneful.backends.models import facts_of
+from tuneful.backends.providers import PROVIDERS, Provider
+from tuneful.backends.refusal import error_of
+from tuneful.backends.transport import Reply, Timeouts, Transport
+from tuneful.errors import LMAuthError, LMServerError, LMTransportError, NotConfiguredError
+from tuneful.wire.capabilities import Capabilities
+from tuneful.wire.request import Request
+from tuneful.wire.response import Delta, Response
+
+
+def _layout(provider: Provider) -> Layout:
+    if provider.layout == "anthropic":
+        from tuneful.backends.anthropic import Anthropic
+
+        return Anthropic()
+    if provider.layout == "gemini":
+        from tuneful.backends.gemini import Gemini
+
+        return Gemini()
+    return ChatCompletions(provider.grammar_field)
+
+
+class HTTPBackend(Backend):
+    """A model over HTTP.
+
+    Args:
+        model: the name that the server knows.
+        provider: a key of `PROVIDERS`.
+        api_base: address that replaces the provider's.
+        api_key: key that replaces the one in the provider's environment variable, which is read at the first call.
+        timeout_s: seconds for one exchange; for a streamed one, between one piece and the next.
+        connect_timeout_s: seconds to open a connection.
+        ca_bundle: PEM file of certificates to trust besides those of the system.
+        headers: further headers of each request. Never part of a key, a log or a message.
+    """
+
+    options = ("timeout_s", "connect_timeout_s", "ca_bundle", "headers")
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        provider: str = "openai",
+        api_base: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        connect_timeout_s: float = 10.0,
+        ca_bundle: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self._provider = PROVIDERS[provider]
+        self.layout = _layout(self._provider)
+        self.model = model
+        self.base_url = _base_url(self._provider, model, api_base)
+        self._own_base = api_base is not None
+        self._api_key = api_key
+        self._headers = dict(headers or {})
+        self.transport = Transport(Timeouts(timeout_s, connect_timeout_s), ca_bundle)
+        self.endpoint = f"{self.base_url}#{model}"
+        self.facts = facts_of(f"{provider}/{model}")
+        self.several = self._provider.several
+        self.capabilities = _capabilities(self._provider.capabilities, self.facts)
+
+    def __repr__(self) -> str:  # the key must not show
+        return f"HTTPBackend({self.model!r}, api_base={self.base_url!r})"
+
+    # --- asking ---
+
+    async def complete(self, request: Request) -> Response:
+        """Send one request. Raises a branch of LMError that says what failed."""
+        body = self.layout.to_body(request, self.model, self.facts)
+        reply = await self.transport.post_json(self._url(streaming=False), body, self.request_headers())
+        return self._read(reply)
+
+    def _read(self, reply: Reply) -> Response:
+        body = self.json_of(reply)
+        try:
+            return self.layout.from_body(body, self.model)
+        except LMServerError as error:  # its message quotes the body, and a body may quote the key
+            raise self._without_key(error) from error.__cause__
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Send one request and yield its answer while it is written; raises as `complete`, at any time."""
+        body = self.layout.streamed(self.layout.to_body(request, self.model, self.facts))
+        reader = self.layout.reader(self.model)
+        async with self.transport.stream_json(self._url(streaming=True), body, self.request_headers()) as stream:
+            if stream.status >= 400:
+                whole = "\n".join([event async for event in stream.events])
+                self.json_of(Reply(stream.status, stream.headers, whole.encode()))
+            async for data in stream.events:
+                if data.strip() == "[DONE]":
+                    break
+                for delta in reader.feed(self._event(data)):
+                    yield delta
+        yield reader.finish()
+
+    def _event(self, data: str) -> dict[str, Any]:
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise LMTransportError(
+                f"`{self.model}` sent an event that is no JSON: {self.safe(data[:200])!r}.", model=self.model
+            ) from error
+        if not isinstance(event, dict):
+            raise LMTransportError(f"`{self.model}` sent an event that is no object.", model=self.model)
+        return event
+
+    def _url(self, *, streaming: bool) -> str:
+        return self.base_url + self.layout.path(self.model, streaming=streaming)
+
+    # --- keys ---
+
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers of a request, the key among them. Raises LMAuthError where one is needed and missing."""
+        key = self._key()
+        name, prefix = self._provider.key_header
+        return {**self._headers, **({name: prefix + key} if key else {})}
+
+    def _key(self) -> str:
+        """Return the key, or "" where a server of the user's own, or a local one, is asked without."""
+        variable = self._provider.key_variable
+        key = (self._api_key or (os.environ.get(variable, "") if variable else "")).strip()
+        if not key and variable is not None and not self._own_base:
+            raise LMAuthError(
+                f"no API key for `{self.model}`: set the environment variable {variable}, or pass "
+                "tf.LM(..., api_key=...). No call was made.",
+                model=self.model,
+            )
+        if not key.isprintable():
+            raise LMAuthError(
+                f"the API key for `{self.model}` has a line break or another control character in it, which no key "
+                "has. Copy it again. No call was made.",
+                model=self.model,
+            )
+        return key
+
+    def safe(self, text: str) -> str:
+        """Return a text that a server sent without the secrets that it may quote."""
+        for secret in (self._key(), *self._headers.values()):
+            if len(secret) >= 6:
+                text = text.replace(secret, "[API key]")
+        return text
+
+    def _without_key(self, error: LMServerError) -> LMServerError:
+        return LMServerError(self.safe(str(error)), model=error.model, status=error.status)
+
+    # --- reading ---
+
+    def json_of(self, reply: Reply) -> Any:
+        """Return the JSON of a reply.
+
+        Raises:
+            LMError: the status says that the request was refused, or the body is no JSON.
+        """
+        if reply.status >= 400:
+            text = self.safe(reply.body.decode("utf-8", "replace"))
+            try:
+                body = json.loads(text)
+            except ValueError:
+                body = text[:300]
+            raise error_of(reply.status, body, self.model, _seconds(reply.headers))
+        try:
+            return json.loads(reply.body)
+        except ValueError as error:
+            text = self.safe(reply.body[:300].decode("utf-8", "replace"))
+            raise LMServerError(
+                f"`{self.model}` answered with status {reply.status} and no JSON: {text!r}. "
+                "Is the address that of a model server?",
+                model=self.model,
+                status=reply.status,
+            ) from error
+
+    # --- the rest ---
+
+    async def probe(self) -> Capabilities:
+        """Ask the server what it can do; see `tuneful.backends.probe`."""
+        from tuneful.backends.probe import probe
+
+        self.capabilities = await probe(self)
+        return self.capabilities
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.aclose()
+
+
+def _base_url(provider: Provider, model: str, api_base: str | None) -> str:
+    base = api_base or provider.base_url
+    if not base and provider.base_variable:
+        base = os.environ.get(provider.base_variable, "")
+        if not base:
+            raise NotConfiguredError(
+                f"`{model}` needs the address of your own resource: pass api_base=..., or set {provider.base_variable}."
+            )
+        if "/openai" not in base:
+            base = f"{base.rstrip('/')}/openai/v1"
+    return base.rstrip("/")
+
+
+def _capabilities(given: Capabilities, facts: Any) -> Capabilities:
+    """Return what the provider says, with what is known of the model."""
+    return replace(
+        given,
+        reasoning=facts.reasoning,
+        context_tokens=facts.context_tokens or given.context_tokens,
+        answer_tokens=facts.answer_tokens or given.answer_tokens,
+        media=facts.media if facts.media is not None else given.media,
+        refuses=given.refuses | facts.refuses,
+    )
+
+
+def _seconds(headers: Any) -> float | None:
+    """Return how long the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        return max(0.0, float(headers["retry-after"])) if "retry-after" in headers else None
+    except ValueError:
+        return _until(headers["retry-after"])
+
+
+def _until(date: str | None) -> float | None:
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,135 @@
+"""Metered: the backend next to the model. Every request that leaves passes here, is allowed, priced and charged.
+
+Meters are ambient: each scope that a piece of code runs in (an example, an evaluation, a compile, a `track_usage`
+block) has one, and all of them are charged. A budget is a meter with limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+
+from tuneful.backends.base import Backend, Wrapper
+from tuneful.backends.budget import Meter
+from tuneful.backends.models import Price
+from tuneful.errors import LMRateLimitError
+from tuneful.wire.request import Request
+from tuneful.wire.response import Delta, Response, Usage
+
+_meters: ContextVar[tuple[Meter, ...]] = ContextVar("tuneful_meters", default=())
+_phase: ContextVar[str] = ContextVar("tuneful_phase", default="")
+
+
+def meters() -> tuple[Meter, ...]:
+    """Return the meters of every scope that this code runs in, the outermost first."""
+    return _meters.get()
+
+
+@contextmanager
+def metered(meter: Meter) -> Iterator[Meter]:
+    """Charge everything in the block to `meter` as well."""
+    token = _meters.set((*_meters.get(), meter))
+    try:
+        yield meter
+    finally:
+        _meters.reset(token)
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Name what the block does; meters keep the phases apart: `meter.by_phase()`."""
+    token = _phase.set(name)
+    try:
+        yield
+    finally:
+        _phase.reset(token)
+
+
+def note_retry() -> None:
+    """Count a failed attempt in every meter in force."""
+    for meter in _meters.get():
+        meter.note_retry()
+
+
+def note_hit(model: str) -> None:
+    """Count an answer from the cache in every meter in force."""
+    for meter in _meters.get():
+        meter.settle(model, Usage(hits=1), _phase.get())
+
+
+class Metered(Wrapper):
+    """Asks every meter in force whether a request may leave, prices the answer and charges it.
+
+    Args:
+        inner: the backend that is asked.
+        model: the name under which it is charged.
+        price: returns the price in force, or None where it is not known.
+    """
+
+    def __init__(self, inner: Backend, model: str, price: Callable[[], Price | None]) -> None:
+        super().__init__(inner)
+        self._model = model
+        self._price = price
+
+    async def complete(self, request: Request) -> Response:
+        """Answer one request. Raises BudgetExceeded where a budget is used up; nothing was sent then.
+
+        A call that fails counts as a call: it was sent, and may have been answered.
+        """
+        charged, price = _meters.get(), self._price()
+        self._depart(charged, price)
+        begun = time.perf_counter()
+        try:
+            response = await self.inner.complete(request)
+        except LMRateLimitError:  # turned away at the door: no call
+            _stay(charged)
+            raise
+        return self._settled(charged, price, response, begun)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer one request piece by piece; it is charged when it ends, or as a call where it is left early."""
+        charged, price = _meters.get(), self._price()
+        self._depart(charged, price)
+        begun = time.perf_counter()
+        ended = False
+        try:
+            async for part in self.inner.stream(request):
+                if isinstance(part, Response):
+                    ended = True
+                    yield self._settled(charged, price, part, begun)
+                else:
+                    yield part
+        except LMRateLimitError:  # turned away at the door: no call
+            _stay(charged)
+            ended = True
+            raise
+        finally:
+            if not ended:  # nobody knows how many tokens it took
+                for meter in charged:
+                    meter.settle(self._model, Usage(calls=1, seconds=time.perf_counter() - begun), _phase.get())
+
+    def _depart(self, charged: tuple[Meter, ...], price: Price | None) -> None:
+        with ExitStack() as refused:
+            for meter in charged:
+                meter.depart(self._model, priced=price is not None)
+                refused.callback(meter.stay)
+            refused.pop_all()
+
+    def _settled(self, charged: tuple[Meter, ...], price: Price | None, response: Response, begun: float) -> Response:
+        usage = response.usage
+        cost = None
+        if price is not None:
+            cost = price.cost_usd(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        usage = replace(usage, cost_usd=cost, seconds=time.perf_counter() - begun)
+        named = _phase.get()
+        for meter in charged:
+            meter.settle(self._model, usage, named)
+        return replace(response, usage=usage)
+
+
+def _stay(charged: tuple[Meter, ...]) -> None:
+    for meter in charged:
+        meter.stay()
