@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuneful.adapters.chat import ChatAdapter
     from tuneful.adapters.compact import CompactAdapter
     from tuneful.adapters.json import JSONAdapter
+    from tuneful.backends.batch import Batch
     from tuneful.backends.budget import Budget
     from tuneful.backends.cache import Cache
     from tuneful.backends.models import Price
@@ -57,15 +58,27 @@ if TYPE_CHECKING:
     from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
     from tuneful.optimize.recipes.labeled_few_shot import LabeledFewShot
     from tuneful.optimize.teleprompter import Teleprompter
+    from tuneful.program.callback import BaseCallback, Callback
+    from tuneful.program.embedder import Embedder
+    from tuneful.program.events import (
+        FieldEnded,
+        FieldPiece,
+        FieldStarted,
+        Finished,
+        ReasoningPiece,
+        Retracted,
+    )
     from tuneful.program.lm import LM
     from tuneful.program.module import Module
     from tuneful.program.parameter import Choice, Integer, Parameter, Real
     from tuneful.program.predict import Predict
     from tuneful.program.runtime import configure, context, inspect_history, settings, track_usage
+    from tuneful.program.streaming import streamify
     from tuneful.program.trace import Trace
     from tuneful.retrieval.bm25 import BM25
     from tuneful.spec.example import Example
     from tuneful.spec.fields import InputField, OutputField
+    from tuneful.spec.media import Audio, File, Image
     from tuneful.spec.prediction import Completions, Prediction
     from tuneful.spec.signature import Signature, ensure_signature, make_signature
 
@@ -76,13 +89,14 @@ _HOMES = {
     "tuneful.adapters.chat": ("ChatAdapter",),
     "tuneful.adapters.compact": ("CompactAdapter",),
     "tuneful.adapters.json": ("JSONAdapter",),
+    "tuneful.backends.batch": ("Batch",),
     "tuneful.backends.budget": ("Budget",),
     "tuneful.backends.cache": ("Cache",),
     "tuneful.backends.models": ("Price",),
     "tuneful.errors": (
         "AdapterParseError", "BudgetExceeded", "CacheMissError", "CompileError", "ContextWindowExceededError",
-        "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
-        "LMServerError", "LMTimeoutError", "LMTransportError", "MetricError", "MissingExtraError",
+        "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError",
+        "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError", "MetricError", "MissingExtraError",
         "NotConfiguredError", "SignatureError", "StateError", "TunefulError", "UsageError",
     ),
     "tuneful.evaluate.evaluate": ("Evaluate",),
@@ -94,15 +108,22 @@ _HOMES = {
     "tuneful.optimize.recipes.bootstrap_few_shot": ("BootstrapFewShot",),
     "tuneful.optimize.recipes.labeled_few_shot": ("LabeledFewShot",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
+    "tuneful.program.callback": ("BaseCallback", "Callback"),
+    "tuneful.program.embedder": ("Embedder",),
+    "tuneful.program.events": (
+        "FieldEnded", "FieldPiece", "FieldStarted", "Finished", "ReasoningPiece", "Retracted",
+    ),
     "tuneful.program.lm": ("LM",),
     "tuneful.program.module": ("Module",),
     "tuneful.program.parameter": ("Choice", "Integer", "Parameter", "Real"),
     "tuneful.program.predict": ("Predict",),
     "tuneful.program.runtime": ("configure", "context", "inspect_history", "settings", "track_usage"),
+    "tuneful.program.streaming": ("streamify",),
     "tuneful.program.trace": ("Trace",),
     "tuneful.retrieval.bm25": ("BM25",),
     "tuneful.spec.example": ("Example",),
     "tuneful.spec.fields": ("InputField", "OutputField"),
+    "tuneful.spec.media": ("Audio", "File", "Image"),
     "tuneful.spec.prediction": ("Completions", "Prediction"),
     "tuneful.spec.signature": ("Signature", "ensure_signature", "make_signature"),
 }  # fmt: skip
@@ -110,16 +131,16 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
 __all__ = [
-    "BM25", "LM", "Adapter", "AdapterParseError", "BootstrapFewShot", "Budget", "BudgetExceeded", "Cache",
-    "CacheMissError", "ChainOfThought",
-    "ChatAdapter", "Choice", "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError",
-    "DataError", "Evaluate", "EvaluationError", "EvaluationResult", "Example", "InputError", "InputField", "Integer",
-    "JSONAdapter", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError", "LMServerError",
-    "LMTimeoutError", "LMTransportError", "LabeledFewShot", "MetricError", "MissingExtraError", "Module",
-    "NotConfiguredError", "OutputField", "Parameter", "Predict", "Prediction", "Price", "Real", "Retrieve", "Score",
-    "Signature", "SignatureError", "StateError", "Teleprompter", "Trace", "TunefulError", "UsageError", "configure",
-    "context", "ensure_signature", "inspect_history", "majority", "make_signature", "metrics", "settings", "testing",
-    "track_usage",
+    "BM25", "LM", "Adapter", "AdapterParseError", "Audio", "BaseCallback", "Batch", "BootstrapFewShot", "Budget",
+    "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice",
+    "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError", "DataError", "Embedder", "Evaluate",
+    "EvaluationError", "EvaluationResult", "Example", "FieldEnded", "FieldPiece", "FieldStarted", "File", "Finished",
+    "Image", "InputError", "InputField", "Integer", "JSONAdapter", "LMAuthError", "LMError", "LMInvalidRequestError",
+    "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError", "LabeledFewShot", "MetricError",
+    "MissingExtraError", "Module", "NotConfiguredError", "OutputField", "Parameter", "Predict", "Prediction", "Price",
+    "Real", "ReasoningPiece", "Retracted", "Retrieve", "Score", "Signature", "SignatureError", "StateError",
+    "Teleprompter", "Trace", "TunefulError", "UsageError", "configure", "context", "ensure_signature",
+    "inspect_history", "majority", "make_signature", "metrics", "settings", "streamify", "testing", "track_usage",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     wait_s: float = 0.0
     cut: bool = False  # announce the whole body, send half of it and close
+    every: int = 0  # send it in chunks of so many bytes
 
     def content(self) -> bytes:
         """Return the body as bytes; anything but bytes is JSON."""
@@ -33,6 +34,8 @@ class Server:
 
     def __init__(self) -> None:
         self.script: list[Reply] | Callable[[dict[str, Any]], Reply] = []
+        self.pages: dict[str, Reply] = {}  # replies by path, also to GET; they do not count as requests
+        self.asked: list[str] = []  # paths that were asked for by GET, or are pages
         self.bodies: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -60,6 +63,16 @@ class Server:
         ]
         counts = usage or {"prompt_tokens": 12, "completion_tokens": 3}
         return Reply(body={"model": "answering-model", "choices": choices, "usage": counts})
+
+    @staticmethod
+    def events(*events: Any, every: int = 7) -> Reply:
+        """Return a stream of server-sent events, cut into chunks that end anywhere."""
+        lines = []
+        for event in events:
+            kind = event.get("type") if isinstance(event, dict) else None
+            name = f"event: {kind}\n" if kind else ""
+            lines.append(f"{name}data: {event if isinstance(event, str) else json.dumps(event)}\n\n")
+        return Reply(body="".join(lines).encode(), headers={"Content-Type": "text/event-stream"}, every=every)
 
     @staticmethod
     def refusal(status: int, message: str, *, headers: dict[str, str] | None = None, **details: Any) -> Reply:
@@ -94,10 +107,20 @@ class Server:
             timeout = 10
             disable_nagle_algorithm = True
 
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                self.answer(server.pages.get(self.path, Reply(404, {"error": "no such page"})))
+
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path in server.pages:
+                    server.asked.append(self.path)
+                    self.answer(server.pages[self.path])
+                    return
                 headers = {k.lower(): v for k, v in self.headers.items()}
-                reply = server.reply_to(raw, headers, self.path, self.client_address[1])
+                self.answer(server.reply_to(raw, headers, self.path, self.client_address[1]))
+
+            def answer(self, reply: Reply) -> None:
                 if reply.wait_s:
                     server.wait(reply.wait_s)
                     self.close_connection = True
@@ -106,6 +129,14 @@ class Server:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
+                if reply.every:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for start in range(0, len(content), reply.every):
+                        piece = content[start : start + reply.every]
+                        self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                    self.wfile.write(b"0\r\n\r\n")
+                    return
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content[: len(content) // 2] if reply.cut else content)

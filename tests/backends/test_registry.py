@@ -67,3 +67,9 @@ def test_a_local_model_does_not_load_the_http_client(tmp_path):
     file.write_bytes(b"GGUF")
     code = f"import sys, tuneful as tf; tf.LM('local/{file}'); sys.exit(any('pyreqwest' in m for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_an_address_with_a_password_in_it_is_refused_and_not_quoted():
+    with pytest.raises(tf.UsageError, match="headers=") as caught:
+        made("openai/m", api_base="http://me:s3cret@127.0.0.1:9/v1")
+    assert "s3cret" not in str(caught.value)

@@ -54,7 +54,7 @@ def test_a_program_on_a_scripted_model_needs_no_http_client_and_no_llama():
     code = """
     import sys, tuneful as tf
     assert tf.Predict("q -> a")(q="x", lm=tf.testing.ScriptedLM(["[[ ## a ## ]] y"])).a == "y"
-    print([m for m in ("pyreqwest", "xllamacpp", "rich", "typer", "sqlite3") if m in sys.modules])
+    print([m for m in ("pyreqwest", "xllamacpp", "tqdm", "tabulate", "sqlite3") if m in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
 

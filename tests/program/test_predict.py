@@ -61,7 +61,7 @@ def test_options_of_a_call_hold_for_that_call_only():
     assert other.requests[0].sampling.temperature == 0.9
     assert len(other.requests[0].messages) == 4
     assert predictor(question="x").answer == 1
-    assert own.requests[0].sampling.temperature is None
+    assert own.requests[0].sampling.temperature == 0.0
     assert len(own.requests[0].messages) == 2
 
 

@@ -1,13 +1,17 @@
 """Ambient state: configure, context, settings, meters, history."""
 
 import asyncio
+import contextvars
+import gc
 import io
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import tuneful as tf
+from tuneful.backends.metered import phase
 from tuneful.program import runtime
 from tuneful.testing import ScriptedLM
 
@@ -183,6 +187,132 @@ def test_scopes_count_side_by_side():
         with tf.track_usage() as inner:
             answer()
     assert (outer.usage.calls, inner.usage.calls) == (2, 1)
+
+
+class SyncProgram(tf.Module):
+    """A plain forward of two calls."""
+
+    def forward(self, question):
+        ASK(question=question)
+        return ASK(question=f"{question} again")
+
+
+class AsyncProgram(tf.Module):
+    """An asynchronous forward of two calls at once."""
+
+    async def forward(self, question):
+        return (await asyncio.gather(ASK.acall(question=question), ASK.acall(question=f"{question} again")))[0]
+
+
+@pytest.mark.parametrize("program", [SyncProgram, AsyncProgram])
+def test_usage_of_threads_at_once_does_not_mix(program):
+    tf.configure(lm=ScriptedLM(lambda r: "[[ ## answer ## ]]\nyes", seconds=0.001))
+    barrier = threading.Barrier(8)
+
+    def one(number):
+        barrier.wait(5)
+        with tf.track_usage() as meter:
+            for i in range(number):
+                program()(question=str(i))
+        return meter.usage.calls
+
+    with tf.track_usage() as everything, ThreadPoolExecutor(8) as pool:
+        context = contextvars.copy_context()
+        counts = list(pool.map(lambda n: context.copy().run(one, n), range(8)))
+    assert counts == [2 * n for n in range(8)]
+    assert everything.usage.calls == sum(counts)
+
+
+@pytest.mark.parametrize("program", [SyncProgram, AsyncProgram])
+async def test_usage_of_tasks_at_once_does_not_mix(program):
+    tf.configure(lm=ScriptedLM(lambda r: "[[ ## answer ## ]]\nyes", seconds=0.001))
+
+    async def one(number):
+        with tf.track_usage() as meter:
+            await asyncio.gather(*[program().acall(question=str(i)) for i in range(number)])
+        return meter.usage.calls
+
+    with tf.track_usage() as everything:
+        counts = await asyncio.gather(*map(one, range(8)))
+    assert counts == [2 * n for n in range(8)]
+    assert everything.usage.calls == sum(counts)
+
+
+@pytest.mark.parametrize("program", [SyncProgram, AsyncProgram])
+def test_usage_of_an_evaluation_is_that_of_its_rows(program):
+    tf.configure(lm=ScriptedLM(lambda r: "[[ ## answer ## ]]\nyes", seconds=0.001))
+    devset = [tf.Example(question=str(i), answer="yes").with_inputs("question") for i in range(40)]
+    with tf.track_usage() as meter:
+        result = tf.Evaluate(devset=devset, metric=tf.metrics.answer_exact_match, num_threads=32)(program())
+    assert [row.usage.calls for row in result.rows] == [2] * 40
+    assert meter.usage.calls == 80
+    assert meter.usage.total_tokens == sum(row.usage.total_tokens for row in result.rows)
+
+
+def test_a_block_inside_a_program_counts_that_part():
+    counts = []
+
+    class Counting(tf.Module):
+        def forward(self):
+            answer()
+            with tf.track_usage() as part:
+                ASK.batch([{"question": str(i)} for i in range(5)])
+            counts.append(part.usage.calls)
+            return answer()
+
+    tf.configure(lm=named("a"))
+    with tf.track_usage() as whole:
+        Counting().batch([{}] * 4)
+    assert counts == [5] * 4
+    assert whole.usage.calls == 28
+
+
+def test_usage_is_told_apart_by_model_and_by_phase():
+    cheap, dear = named("cheap"), named("dear")
+    with tf.track_usage() as meter:
+        ASK(question="x", lm=cheap)
+        with phase("search"):
+            ASK.batch([{"question": str(i), "lm": dear} for i in range(6)])
+            with phase("check"):
+                ASK(question="x", lm=cheap)
+    assert {m: u.calls for m, u in meter.by_model().items()} == {"cheap": 2, "dear": 6}
+    assert {p: u.calls for p, u in meter.by_phase().items()} == {"": 1, "search": 6, "check": 1}
+    total = meter.usage
+    assert sum(u.total_tokens for u in meter.by_phase().values()) == total.total_tokens
+    assert sum(u.total_tokens for u in meter.by_model().values()) == total.total_tokens
+
+
+def test_a_retry_is_counted_and_what_failed_costs_nothing():
+    lm = ScriptedLM([tf.LMServerError("busy", retry_after_s=0.0), "[[ ## answer ## ]]\nyes"], num_retries=1)
+    with tf.track_usage() as meter:
+        ASK(question="x", lm=lm)
+    assert (meter.usage.calls, meter.usage.retries) == (1, 1)
+
+
+# --- memory ---
+
+
+def test_memory_does_not_grow_with_the_calls():
+    tf.configure(lm=ScriptedLM(lambda r: "[[ ## answer ## ]]\nyes"))
+    tf.settings.lm._scripted.requests = Forgetful()
+
+    def blocks_after(calls):
+        with tf.track_usage() as meter:
+            for i in range(calls):
+                ASK(question=f"number {i}")
+        assert meter.usage.calls == calls
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(2_000)  # whatever is kept once is kept now
+    assert blocks_after(10_000) - before < 2_000
+
+
+class Forgetful(list):
+    """The requests that a scripted model keeps, for a test in which nothing must."""
+
+    def append(self, item):
+        pass
 
 
 # --- repetitions ---

@@ -60,7 +60,7 @@ def test_using_inside_forward_keeps_the_path():
     with tf.context(lm=echo()):
         prediction = Bound()(question="x")
     assert paths(prediction) == ["parts['b']", "parts['b']", "parts['a'].predict"]
-    assert [s.request.sampling.temperature for s in prediction.trace] == [0.5, 0.6, None]
+    assert [s.request.sampling.temperature for s in prediction.trace] == [0.5, 0.6, 0.0]
 
 
 def test_a_predictor_made_during_the_run_is_unattached():

@@ -7,6 +7,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.testing import DummyLM, ScriptedLM
+from tuneful.testing.scripted import ScriptedBackend
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request
@@ -41,7 +42,7 @@ async def _later(request):
     ],
 )
 def test_an_answer_is_a_text_some_texts_or_a_response(script, texts):
-    assert ScriptedLM(script)("hello") == texts
+    assert ScriptedLM(script)("hello", n=len(texts)) == texts
 
 
 def test_a_text_answers_every_sample():
@@ -112,3 +113,16 @@ async def test_a_backend_answers_requests_of_several_loops():
     await asyncio.gather(*(lm.complete(request) for _ in range(50)))
     await asyncio.to_thread(lambda: asyncio.run(lm.complete(request)))
     assert len(lm.requests) == 51
+
+
+@pytest.mark.parametrize(
+    ("piece", "pieces"), [(None, ["in", " some", "\n words", " "]), (4, ["in s", "ome\n", " wor", "ds "])]
+)
+async def test_an_answer_is_streamed_in_words_or_in_pieces_of_a_length(piece, pieces):
+    whole = Response((Choice("in some\n words ", reasoning="hm"), Choice("b")))
+    backend = ScriptedBackend([whole], piece=piece)
+    *deltas, response = [part async for part in backend.stream(Request((user("x"),)))]
+    assert [d.text for d in deltas if d.index == 0 and d.text] == pieces
+    assert [d.text for d in deltas if d.index == 1] == ["b"]
+    assert [d.reasoning for d in deltas if d.reasoning] == ["hm"]
+    assert response is whole

@@ -11,10 +11,11 @@ To write an adapter of your own, subclass `Adapter` and give the five texts that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from tuneful.adapters.media import holds_media, user_turn
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message, assistant, system, user
@@ -25,11 +26,19 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an adapter has decided for a signature and a backend."""
+    """What an adapter has decided for a signature and a backend.
+
+    Args:
+        signature: the signature.
+        grammar: a GBNF grammar that the backend enforces.
+        json_schema: a JSON schema that the backend enforces.
+        kept: the stable messages of the last few sets of demos, so that they are rendered once.
+    """
 
     signature: Signature
     grammar: str | None = None
     json_schema: str | None = None
+    kept: dict[Any, tuple[Message, ...]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,21 @@ class Parsed:
         return not self.problems
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the beginning of an answer says of one output field.
+
+    Args:
+        name: the field.
+        text: what its value is certain to begin with; "" for a field whose value is no text.
+        closed: whether all of it is there.
+    """
+
+    name: str
+    text: str
+    closed: bool
+
+
 class Adapter:
     """Base of the adapters. Stateless: one object serves every predictor and thread."""
 
@@ -67,31 +91,54 @@ class Adapter:
         """Return the request: stable parts first, the current inputs last.
 
         A demo that has every output becomes a turn of the chat, exactly as the live exchange looks. A demo that
-        lacks some is shown in the system message, where its gaps cannot be imitated.
+        lacks some is shown in the system message (one with media, in a turn before the others), where its gaps cannot
+        be imitated.
         """
+        key = _demo_key(demos)
+        stable = plan.kept.get(key) if key is not None else None
+        if stable is None:
+            stable = self._stable(plan, demos)
+            if key is not None:
+                if len(plan.kept) >= _KEPT:
+                    plan.kept.clear()
+                plan.kept[key] = stable
+        asked = user_turn(self.input_text, plan.signature, inputs)
+        return Request((*stable, asked), sampling or Sampling(), plan.grammar, plan.json_schema, stable=len(stable))
+
+    def _stable(self, plan: Plan, demos: Sequence[Values]) -> tuple[Message, ...]:
+        """Return the messages that do not depend on the current inputs."""
         whole, partial = split_demos(plan.signature, demos)
-        messages: list[Message] = [system(self._head(plan, partial))]
+        told: list[Values] = []
+        shown: list[Values] = []  # those with media, which no system message takes
+        for demo in partial:
+            (shown if holds_media(plan.signature, demo) else told).append(demo)
+        messages: list[Message] = [system(self._head(plan, told))]
+        if shown:
+            messages.append(user_turn(self.partial_text, plan.signature, *shown, head=_PARTIAL))
+            messages.append(assistant("Understood."))
         for demo in whole:
-            messages.append(user(self.input_text(plan.signature, demo)))
+            messages.append(user_turn(self.input_text, plan.signature, demo))
             messages.append(assistant(self.output_text(plan.signature, demo)))
-        messages.append(user(self.input_text(plan.signature, inputs)))
-        return Request(tuple(messages), sampling or Sampling(), plan.grammar, plan.json_schema)
+        return tuple(messages)
 
     def parse(self, plan: Plan, text: str) -> Parsed:
         """Read an answer into output fields. Pure and tolerant; never raises."""
         raise NotImplementedError(f"{type(self).__name__} must define parse()")
 
+    def partial(self, plan: Plan, text: str) -> list[Section]:
+        """Read the beginning of an answer, for streaming: the output fields that have begun, in the order of the text.
+
+        A longer beginning must say the same and more: no section goes, no text of one changes but by growing, and a
+        section with another after it grows no more. What could still turn out to be something else is held back. Pure
+        and tolerant; never raises. By default nothing is said before the answer is whole.
+        """
+        return []
+
     def repair(self, request: Request, answer: str, parsed: Parsed) -> Request:
         """Return the request for the one repair turn: the answer as given, and what is wrong with it."""
         wrong = "\n".join(f"- {name}: {problem}" for name, problem in parsed.problems.items())
         turn = f"That answer could not be used:\n{wrong}\nGive the whole answer again in the required form."
-        return Request(
-            (*request.messages, assistant(answer), user(turn)),
-            request.sampling,
-            request.grammar,
-            request.json_schema,
-            request.extra,
-        )
+        return replace(request, messages=(*request.messages, assistant(answer), user(turn)))
 
     # --- the texts it is made of ---
 
@@ -121,7 +168,7 @@ class Adapter:
         head = self.system_text(plan)
         if partial:
             cases = "\n\n".join(self.partial_text(plan.signature, d) for d in partial)
-            head += f"\n\nSome solved cases, with only a part of the answer shown:\n\n{cases}"
+            head += f"\n\n{_PARTIAL}\n\n{cases}"
         return head
 
     def __repr__(self) -> str:
@@ -137,6 +184,26 @@ class Adapter:
 @lru_cache(maxsize=1024)
 def _plan(adapter: Adapter, signature: Signature, capabilities: Capabilities) -> Plan:
     return adapter.constrain(signature, capabilities)
+
+
+_PARTIAL = "Some solved cases, with only a part of the answer shown:"
+_KEPT = 16
+_PLAIN = (str, int, bool, type(None))
+
+
+def _demo_key(demos: Sequence[Values]) -> tuple[Any, ...] | None:
+    """Return a value that is the same for demos that render the same, or None where only rendering can tell."""
+    rows: list[Any] = []
+    for demo in demos:
+        for name, value in demo.items():
+            if type(value) in _PLAIN:
+                rows.append((name, type(value), value))
+            elif type(value) is list and all(type(v) is str for v in value):
+                rows.append((name, list, tuple(value)))
+            else:
+                return None
+        rows.append(None)
+    return tuple(rows)
 
 
 @lru_cache(maxsize=256)

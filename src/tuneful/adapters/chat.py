@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from tuneful.adapters.base import Adapter, Parsed, Plan, Values
+from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
+from tuneful.adapters.prefix import settled
 from tuneful.adapters.values import ValueProblem, absent, describe, read_value, write_value
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
@@ -15,17 +16,28 @@ from tuneful.spec.signature import Signature
 _MARKER = re.compile(r"^[ \t]*[*_`#]*[ \t]*\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\][*_`]*:?", re.MULTILINE)
 _OPENING = re.compile(r"\[\[(\\*)(\s*##)")
 _ESCAPED = re.compile(r"\[\[\\(\\*\s*##)")
+#: The start of a line that may become a marker, and a backslash that may turn out to be an escape.
+_MARKER_BEGUN = re.compile(
+    r"[ \t]*[*_`#]*[ \t]*(?:\[(?:\[[ \t]*(?:\#(?:\#[ \t]*(?:\w+[ \t]*(?:\#(?:\#[ \t]*\]?)?)?)?)?)?)?)?"
+)
+_ESCAPE_BEGUN = re.compile(r"(?<=\[\[)\\+\s*#?\Z")
 THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_THINKING_BEGUN = re.compile(r"\s*(?:<(?:t(?:h(?:i(?:n(?:k(?:i(?:n(?:g)?)?)?)?)?)?)?)?)?")
 
 _END = "[[ ## completed ## ]]"
 
 
 def strip_thinking(text: str, salvages: list[str]) -> str:
     """Remove a block of thoughts in front of an answer, as reasoning models write it."""
-    stripped = THINKING.sub("", text, count=1)
+    stripped = THINKING.sub("", text, count=1) if "<think" in text else text
     if stripped != text:
         salvages.append("thinking removed")
     return stripped
+
+
+def spoken(text: str) -> str:
+    """Return the beginning of an answer without thoughts in front; "" while it may still be thoughts."""
+    return "" if _THINKING_BEGUN.fullmatch(text) else strip_thinking(text, [])
 
 
 class ChatAdapter(Adapter):
@@ -68,7 +80,7 @@ class ChatAdapter(Adapter):
         outputs = plan.signature.output_fields
         salvages: list[str] = []
         body = strip_thinking(text, salvages)
-        sections = _split_sections(body, outputs, salvages)
+        sections = {name: section for name, section, _ in _split_sections(body, outputs, salvages)}
         if not sections and len(outputs) == 1 and body.strip():
             salvages.append("marker missing")
             sections = {next(iter(outputs)): _MARKER.split(body)[0]}
@@ -76,11 +88,20 @@ class ChatAdapter(Adapter):
         problems: dict[str, str] = {}
         for name, section in sections.items():
             try:
-                read[name] = read_value(outputs[name], _ESCAPED.sub(r"[[\1", section.strip()), salvages)
+                read[name] = read_value(outputs[name], _unescaped(section.strip()), salvages)
             except ValueProblem as problem:
                 problems[name] = str(problem)
         absent(outputs, read, problems)
         return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
+
+    def partial(self, plan: Plan, text: str) -> list[Section]:
+        """Read the sections whose marker is there. An answer without markers says nothing before it is whole."""
+        outputs = plan.signature.output_fields
+        found = []
+        for name, section, closed in _split_sections(spoken(text), outputs, []):
+            certain = _unescaped(section.strip() if closed else _held_back(section))
+            found.append(Section(name, settled(outputs[name], certain, closed=closed), closed))
+        return found
 
 
 def _marker(name: str) -> str:
@@ -92,26 +113,44 @@ def _sections(fields: Mapping[str, Field], values: Values) -> str:
     for name, field in fields.items():
         if name in values:
             text = _OPENING.sub(r"[[\\\1\2", write_value(field, values[name]))
-            label = "" if field.label == field.name or not _reworded(field) else f"{field.label}:\n"
+            label = f"{field.label}:\n" if field.reworded else ""
             parts.append(f"{_marker(name)}\n{label if field.role == 'input' else ''}{text}")
     return "\n\n".join(parts)
 
 
-def _reworded(field: Field) -> bool:
-    """Whether somebody has given the field a label of its own."""
-    return field.label != Field(field.name, field.role).label
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"[[\1", text)
 
 
-def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]) -> dict[str, str]:
+def _held_back(section: str) -> str:
+    """Return an unfinished section without an end that may become a marker or an escape."""
+    line = section.rfind("\n")
+    if line >= 0 and _MARKER_BEGUN.fullmatch(section, line + 1):
+        section = section[:line]
+    return _ESCAPE_BEGUN.sub("", section)
+
+
+def _marks(text: str) -> Iterator[re.Match[str]]:
+    """Yield the markers: at most one a line, and only lines with brackets are looked at."""
+    at = text.find("[[")
+    while at >= 0:
+        mark = _MARKER.match(text, text.rfind("\n", 0, at) + 1)
+        if mark:
+            yield mark
+        line_end = text.find("\n", at)
+        at = text.find("[[", line_end) if line_end >= 0 else -1
+
+
+def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]) -> Iterator[tuple[str, str, bool]]:
+    """Yield name and text of the first section of each field, and whether a marker follows it."""
     by_name = {n.casefold(): n for n in outputs}
-    marks = list(_MARKER.finditer(text))
-    found: dict[str, str] = {}
-    for mark, following in pairwise([*marks, None]):
+    seen = set()
+    for mark, following in pairwise([*_marks(text), None]):
         assert mark is not None
         name = by_name.get(mark.group(1).casefold())
-        if name is None or name in found:
+        if name is None or name in seen:
             continue
         if name != mark.group(1):
             salvages.append("marker in other case")
-        found[name] = text[mark.end() : following.start() if following else len(text)]
-    return found
+        seen.add(name)
+        yield name, text[mark.end() : following.start() if following else len(text)], following is not None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar
 
 from tuneful.adapters import gbnf
-from tuneful.adapters.base import Adapter, Parsed, Plan, Values
-from tuneful.adapters.chat import THINKING, strip_thinking
+from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
+from tuneful.adapters.chat import THINKING, spoken, strip_thinking
+from tuneful.adapters.prefix import settled
 from tuneful.adapters.values import ValueProblem, absent, read_value, type_text, write_value
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
@@ -86,7 +87,8 @@ class CompactAdapter(Adapter):
                 salvages.append("label removed")
             sections = {name: bare} if bare.strip() else {}
         else:
-            sections = _split_lines(body, {n: shown[n] for n in outputs})
+            split = _split_lines(body, {n: shown[n] for n in outputs})
+            sections = {name: _dedented(section) for name, section, _ in split}
         read: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name, section in sections.items():
@@ -96,6 +98,23 @@ class CompactAdapter(Adapter):
                 problems[name] = str(problem)
         absent(outputs, read, problems)
         return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
+
+    def partial(self, plan: Plan, text: str) -> list[Section]:
+        """Read the lines whose label is there. Indented lines wait for the end of their field: see `_certain`."""
+        outputs, shown = plan.signature.output_fields, labels(plan.signature)
+        shown = {n: shown[n] for n in outputs}
+        body = spoken(text).lstrip("\n")
+        if any(c in label for label in shown.values() for c in ":：\n"):  # one label could be the start of another
+            return []
+        if len(outputs) == 1:
+            ((name, field),) = outputs.items()
+            bare = "" if _label_begun((shown[name],)).fullmatch(body) else _label_at_start(shown[name]).sub("", body, 1)
+            return [Section(name, settled(field, bare, closed=False), closed=False)] if bare.strip() else []
+        found = []
+        for name, section, closed in _split_lines(body, shown):
+            certain = _dedented(section) if closed else _certain(section, _label_begun(tuple(shown.values())))
+            found.append(Section(name, settled(outputs[name], certain, closed=closed), closed))
+        return found
 
 
 @lru_cache(maxsize=512)
@@ -133,18 +152,45 @@ def _any_label(shown: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"^[*_`#]*[ \t]?({words})[*_`]*[ \t]*[:：][*_`]*[ \t]?", re.IGNORECASE | re.MULTILINE)
 
 
-def _split_lines(text: str, shown: Mapping[str, str]) -> dict[str, str]:
+@lru_cache(maxsize=512)
+def _label_begun(shown: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what matches the start of a line that may become a label."""
+    starts = "|".join(re.escape(label[:i]) for label in shown for i in range(len(label)))
+    whole = "|".join(map(re.escape, shown))
+    return re.compile(rf"[ \t]*[*_`#]*[ \t]?(?:{starts}|(?:{whole})[*_`]*[ \t]*)", re.IGNORECASE)
+
+
+def _split_lines(text: str, shown: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
+    """Yield name and text of the first section of each field, and whether a label follows it."""
     by_label = {label.casefold(): name for name, label in shown.items()}
     found_marks = _any_label(tuple(shown.values())).finditer(text)
     marks = [m for m in found_marks if m.group(1).casefold() in by_label]  # a dotless i matches an i
-    found: dict[str, str] = {}
+    seen = set()
     for mark, following in pairwise([*marks, None]):
         assert mark is not None
         name = by_label[mark.group(1).casefold()]
-        if name not in found:
-            section = text[mark.end() : following.start() if following else len(text)].rstrip("\n")
-            first, *rest = section.split("\n")
-            if all(line.startswith("  ") for line in rest):
-                rest = [line[2:] for line in rest]
-            found[name] = "\n".join([first, *rest])
-    return found
+        if name not in seen:
+            seen.add(name)
+            yield name, text[mark.end() : following.start() if following else len(text)], following is not None
+
+
+def _dedented(section: str) -> str:
+    """Return a section without the indent of its further lines, which counts only if all of them have it."""
+    first, *rest = section.rstrip("\n").split("\n")
+    if all(line.startswith("  ") for line in rest):
+        rest = [line[2:] for line in rest]
+    return "\n".join([first, *rest])
+
+
+def _certain(section: str, label_begun: re.Pattern[str]) -> str:
+    """Return the part of an unfinished section that no later line can change.
+
+    While all further lines are indented only the first is certain: one without an indent makes the others keep theirs.
+    """
+    line = section.rfind("\n")
+    if line >= 0 and label_begun.fullmatch(section, line + 1):
+        section = section[:line]
+    first, *rest = section.rstrip("\n").split("\n")
+    *whole, last = rest or [""]
+    indented = all(line.startswith("  ") for line in whole) and "  ".startswith(last[:2])
+    return first if indented else section

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 import json_repair
 import pydantic
 
-from tuneful.adapters.base import Adapter, Parsed, Plan, Values
-from tuneful.adapters.chat import strip_thinking
+from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
+from tuneful.adapters.chat import spoken, strip_thinking
+from tuneful.adapters.json_prefix import members_begun
+from tuneful.adapters.prefix import is_text
 from tuneful.adapters.values import (
     ValueProblem,
     absent,
@@ -28,6 +30,9 @@ from tuneful.adapters.values import (
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
+
+#: Opening braces that are tried: enough for those in the words before the object.
+_MOST_OPENINGS = 20
 
 
 class JSONAdapter(Adapter):
@@ -81,6 +86,12 @@ class JSONAdapter(Adapter):
         absent(outputs, read, problems)
         return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
 
+    def partial(self, plan: Plan, text: str) -> list[Section]:
+        """Read the members that have begun, as long as the object is sound JSON."""
+        outputs = plan.signature.output_fields
+        begun = members_begun(spoken(text), outputs, _MOST_OPENINGS)
+        return [Section(m.name, m.text if is_text(outputs[m.name]) else "", m.closed) for m in begun]
+
 
 def _object(fields: dict[str, Field], values: Values) -> str:
     members = [f"{json.dumps(n)}: {to_json_text(f, values[n])}" for n, f in fields.items() if n in values]
@@ -111,7 +122,7 @@ def _read_object(text: str, names: Collection[str], salvages: list[str]) -> dict
     if "{" not in text:
         return None
     salvages.append("json mended")
-    for opening in islice(re.finditer(r"\{", text), 20):  # enough for braces in the words before the object
+    for opening in islice(re.finditer(r"\{", text), _MOST_OPENINGS):
         with suppress(ValueError, RecursionError):
             found, _ = json.JSONDecoder().raw_decode(text, opening.start())
             if any(n in found for n in names):

@@ -19,7 +19,7 @@ import pydantic
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tuneful.spec.fields import Field
-from tuneful.spec.types import NoneType, choices, json_schema, members, type_name
+from tuneful.spec.types import NoneType, choices, json_schema, type_name
 
 _EMPTY_WORDS = {"none", "null", "n/a", "nil", ""}
 _TRUE_WORDS = {"true", "yes", "y", "1", "correct", "right"}
@@ -42,9 +42,9 @@ def write_value(field: Field, value: Any) -> str:
     shown = value.value if isinstance(value, enum.Enum) else value
     if not isinstance(shown, str):
         return to_json_text(field, value)
-    quoted = json.dumps(shown, ensure_ascii=False)
     if field.type is str or not field.typed:
-        return shown if _is_plain(shown) else quoted
+        return shown if _is_plain(shown) else json.dumps(shown, ensure_ascii=False)
+    quoted = json.dumps(shown, ensure_ascii=False)
     plain = _is_plain(shown) and _reads_back(field, shown, value)
     return quoted if not plain and _reads_back(field, quoted, value) else shown
 
@@ -93,7 +93,11 @@ def read_value(field: Field, text: str, salvages: list[str] | None = None) -> An
         ValueProblem: the text is no value of the type, or breaks a constraint.
     """
     error: str | None = None
-    for reading, tolerance in _readings(field, text.strip()):
+    stripped = text.strip()
+    if field.plain and stripped[:1] != '"':  # any text is a value: the usual case, taken straight
+        with suppress(pydantic.ValidationError):
+            return field.adapter.validate_python(stripped)
+    for reading, tolerance in _readings(field, stripped):
         try:
             value = field.adapter.validate_python(reading)
         except pydantic.ValidationError as problem:
@@ -121,7 +125,7 @@ def _short(value: Any) -> str:
 
 def _readings(field: Field, text: str) -> Iterator[Reading]:
     """Yield readings of the text, the most literal first."""
-    kinds = members(field.type)
+    kinds = field.kinds
     if len(text) > 1 and text[0] == text[-1] == '"':
         with suppress(ValueError):
             yield load_json(text), ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
 
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
@@ -20,6 +21,7 @@ class Backend:
         capabilities: what it can enforce.
         local: whether calls cost no money.
         several: whether one request may ask for several samples (`n`).
+        batch_price: what a request costs in its batch API, as a share of the list price; None: it has none.
         immediate: whether `complete` never waits for anything, so that it may run on whichever thread asks.
         options: names of the settings that `tf.LM(...)` may pass on to its constructor.
     """
@@ -28,6 +30,7 @@ class Backend:
     capabilities: Capabilities = Capabilities()
     local: bool = False
     several: bool = True
+    batch_price: float | None = None
     immediate: bool = False
     options: tuple[str, ...] = ()
 
@@ -64,6 +67,23 @@ class Backend:
         """Release connections, threads and memory. The backend may be used again and reopens then."""
 
 
+class Hearing:
+    """Closes a stream that is left early at once, and with it the connection: not when it is collected as garbage."""
+
+    def __init__(self, parts: AsyncIterator[Delta | Response]) -> None:
+        self._parts = parts
+
+    async def __aenter__(self) -> AsyncIterator[Delta | Response]:
+        return self._parts
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        close = getattr(self._parts, "aclose", None)  # a generator has it; an iterator of another kind may not
+        if close is not None:
+            await close()
+
+
 class Wrapper(Backend):
     """A backend around another one. Passes on whatever it does not change."""
 
@@ -85,8 +105,9 @@ class Wrapper(Backend):
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
         """Answer one request piece by piece by the inner backend."""
-        async for part in self.inner.stream(request):
-            yield part
+        async with Hearing(self.inner.stream(request)) as parts:
+            async for part in parts:
+                yield part
 
     async def probe(self) -> Capabilities:
         """Probe the inner backend."""

@@ -68,7 +68,7 @@ class Meter:
     def usage(self) -> Usage:
         """What has been used, all models together."""
         with self._lock:
-            return replace(self._total, retries=self._retries) if self._retries else self._total
+            return replace(self._total, retries=self._total.retries + self._retries) if self._retries else self._total
 
     def by_model(self) -> dict[str, Usage]:
         """Return what has been used, by model."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from weakref import WeakSet
 
 from tuneful.errors import UsageError, nearest
 from tuneful.wire.response import Response
@@ -35,7 +38,7 @@ class Cache:
             everything in memory.
         mode: "readwrite"; "read" answers from the cache and keeps nothing new; "record" asks anew and replaces what
             was kept; "replay" answers from the cache only, and raises `CacheMissError` where it cannot; "off".
-        max_bytes: bound on the file; beyond it the oldest tenth is dropped.
+        max_bytes: bound on the file; beyond it the oldest answers are dropped, a tenth at a time.
         memory_bytes: bound on the text kept in memory, the least recently used going first.
 
     What is never kept: errors, truncated and filtered answers. A key covers the whole request, the endpoint and the
@@ -64,6 +67,7 @@ class Cache:
         self._used = 0
         self._lock = threading.Lock()
         self._writer: _Writer | None = None
+        _made.add(self)
         self.hits = 0
         self.misses = 0
 
@@ -86,23 +90,39 @@ class Cache:
 
     def find(self, keys: Sequence[str]) -> list[Response | None]:
         """Return the kept answer for each key (one sample each), or None. Counts hits and misses."""
-        found = [self._one(key) for key in keys]
+        found = self.peek(keys)
         hits = sum(f is not None for f in found)
-        with self._lock:
-            self.hits += hits
-            self.misses += len(found) - hits
+        self.count(hits, len(found) - hits)
         return found
 
-    def _one(self, key: str) -> Response | None:
+    def peek(self, keys: Sequence[str]) -> list[Response | None]:
+        """Do what `find` does, and count nothing."""
+        return [self._one(key) for key in keys]
+
+    def count(self, hits: int, misses: int) -> None:
+        """Count lookups; negative where a miss turned out to be a hit, since a call in flight answered it."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+
+    def remembered(self, key: str) -> Response | None:
+        """Return the answer that memory holds under a key, or None. Counts nothing."""
         with self._lock:
             entry = self._memory.get(key)
-            if entry is not None:
-                self._memory.move_to_end(key)
-                return entry[0]
-        if self._file is None:
+            if entry is None:
+                return None
+            self._memory.move_to_end(key)
+            return entry[0]
+
+    def _one(self, key: str) -> Response | None:
+        response = self.remembered(key)
+        if response is not None:
+            return response
+        file = self._file
+        if file is None:
             return None
         try:
-            body = self._file.get(key)
+            body = file.get(key)
         except OSError as error:
             self._lost(error)
             return None
@@ -116,24 +136,25 @@ class Cache:
         """Keep answers (one sample each). They are in the file when this returns: a crash loses nothing paid for."""
         rows = []
         for key, response in answers:
-            body = json.dumps(response.to_json(), ensure_ascii=False)
+            body = _text(response)
             self._remember(key, Response(response.choices, response.usage, response.model, hit=True), len(body))
             rows.append((key, body))
-        if self._file is None:
+        file = self._file
+        if file is None:
             return
         try:
             if asyncio._get_running_loop() is None:  # on a thread that blocks for its answer
-                self._file.put(rows, replace=self.mode == "record")
+                file.put(rows, replace=self.mode == "record")
             else:
-                await self._group().write(rows)
+                await self._group(file).write(rows)
         except OSError as error:
             self._lost(error)
 
-    def _group(self) -> _Writer:
-        assert self._file is not None
+    def _group(self, file: Answers) -> _Writer:
+        replace = self.mode == "record"
         with self._lock:
-            if self._writer is None or not self._writer.serves_here():
-                self._writer = _Writer(self._file, replace=self.mode == "record")
+            if self._writer is None or not self._writer.serves(file, replace=replace):
+                self._writer = _Writer(file, replace=replace)
             return self._writer
 
     def _remember(self, key: str, response: Response, size: int) -> None:
@@ -147,29 +168,46 @@ class Cache:
                 self._used -= dropped
 
     def _lost(self, error: Exception) -> None:
+        """Raise for a file that somebody asked for; go on in memory, and say so once, where nobody did."""
         if not self._may_fail:
             raise UsageError(
                 f"the cache file {str(self.path)!r} cannot be used: {error}. Give another path, make the folder "
                 "writable, or turn the cache off: tf.configure(cache=False)."
             ) from error
-        self._file = None
-        sys.stderr.write(
-            f"tuneful: answers are cached in memory only, since {DEFAULT_PATH} cannot be used ({error}). "
-            "Set another path by tf.configure(cache='PATH'), or cache=False.\n"
-        )
+        with self._lock:
+            said, self._file = self._file is None, None
+        if not said:
+            sys.stderr.write(
+                f"tuneful: answers are cached in memory only, since {DEFAULT_PATH} cannot be used ({error}). "
+                "Set another path by tf.configure(cache='PATH'), or cache=False.\n"
+            )
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._lost(error)
 
     # --- the whole of it ---
 
+    def __bool__(self) -> bool:
+        return True  # an empty cache is a cache all the same
+
     def __len__(self) -> int:
-        return len(self._memory) if self._file is None else len(self._file)
+        with self._usable():
+            if self._file is not None:
+                return len(self._file)
+        return len(self._memory)
 
     def _rows(self) -> Iterator[tuple[str, str]]:
-        if self._file is not None:
-            yield from self._file.rows()
-        else:
-            with self._lock:
-                kept = [(k, r) for k, (r, _) in self._memory.items()]
-            yield from ((k, json.dumps(r.to_json(), ensure_ascii=False)) for k, r in kept)
+        with self._usable():
+            if self._file is not None:
+                yield from self._file.rows()
+                return
+        with self._lock:
+            kept = [(k, r) for k, (r, _) in self._memory.items()]
+        yield from ((k, _text(r)) for k, r in kept)
 
     def export(self, path: str | Path) -> int:
         """Write every answer to a JSON-lines file, and return how many. A test that replays it needs no network."""
@@ -185,24 +223,14 @@ class Cache:
 
         Raises UsageError for a file that is none; nothing of it is taken then.
         """
-        rows: list[tuple[str, str]] = []
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    entry = json.loads(line)
-                    key, body = entry["key"], entry["response"]
-                    Response.from_json(body)
-                    rows.append((key, json.dumps(body, ensure_ascii=False)))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UsageError(
-                        f"line {number} of {str(path)!r} is no exported answer ({error!r}). Nothing was taken from it."
-                    ) from error
-        if self._file is not None:
-            self._file.put(rows)
-        else:
-            for key, body in rows:
-                if key not in self._memory:
-                    self._remember(key, _response(key, body), len(body))
+        rows = _exported(Path(path))
+        with self._usable():
+            if self._file is not None:
+                self._file.put(rows)
+                return len(rows)
+        for key, body in rows:
+            if key not in self._memory:
+                self._remember(key, _response(key, body), len(body))
         return len(rows)
 
     def clear(self) -> None:
@@ -210,8 +238,9 @@ class Cache:
         with self._lock:
             self._memory.clear()
             self._used = 0
-        if self._file is not None:
-            self._file.clear()
+        with self._usable():
+            if self._file is not None:
+                self._file.clear()
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -223,11 +252,59 @@ class Cache:
         return f"Cache({where}, mode={self.mode!r}, {self.hits} hits, {self.misses} misses)"
 
 
+def _text(response: Response) -> str:
+    """Return a response as JSON text, which a file in UTF-8 can hold: half of a character pair goes in escaped."""
+    body = json.dumps(response.to_json(), ensure_ascii=False)
+    if not body.isascii():
+        try:
+            body.encode()
+        except UnicodeEncodeError:
+            return json.dumps(response.to_json())
+    return body
+
+
 def _response(key: str, body: str) -> Response:
     try:
-        return Response.from_json(json.loads(body), hit=True)
-    except (ValueError, KeyError, TypeError) as error:
+        return _checked(json.loads(body))
+    except _NO_ANSWER as error:
         raise UsageError(f"the cache holds something that is no answer, under {key}: {error!r}. Clear it.") from error
+
+
+def _exported(path: Path) -> list[tuple[str, str]]:
+    """Return the rows of an exported file."""
+    rows: list[tuple[str, str]] = []
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007 (the message says where it was)
+                entry = json.loads(line)
+                rows.append((_key(entry["key"]), _text(_checked(entry["response"]))))
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be read: {error.strerror}. It is a file that `export` wrote."
+        ) from error
+    except _NO_ANSWER as error:
+        where = f"line {number} of {str(path)!r}" if number else repr(str(path))
+        raise UsageError(f"{where} is no exported answer ({error!r}). Nothing was taken from it.") from error
+    return rows
+
+
+#: What reading something that is no answer raises.
+_NO_ANSWER = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def _key(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the key {value!r:.80} is no text")
+    return value
+
+
+def _checked(body: Any) -> Response:
+    """Return the response in a JSON value that anybody may have written."""
+    response = Response.from_json(body, hit=True)
+    if not all(isinstance(c.text, str) for c in response.choices):
+        raise TypeError("the text of an answer is no text")
+    return response
 
 
 class _Writer:
@@ -240,8 +317,10 @@ class _Writer:
         self._waiting: list[tuple[list[tuple[str, str]], asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def serves_here(self) -> bool:
-        return self._loop is asyncio._get_running_loop()
+    def serves(self, file: Answers, *, replace: bool) -> bool:
+        """Whether it writes to this file in this way, for the running loop."""
+        same_loop = self._loop is asyncio._get_running_loop()
+        return same_loop and self._file is file and self._replace == replace
 
     async def write(self, rows: list[tuple[str, str]]) -> None:
         """Return when the rows are in the file."""
@@ -258,7 +337,7 @@ class _Writer:
             error: Exception | None = None
             try:
                 await self._loop.run_in_executor(None, lambda rows=rows: self._file.put(rows, replace=self._replace))  # type: ignore[misc]
-            except OSError as failed:
+            except Exception as failed:  # noqa: BLE001 (raised by each of those who wait for this commit)
                 error = failed
             for _, done in group:
                 if not done.done():
@@ -267,3 +346,15 @@ class _Writer:
                     else:
                         done.set_exception(error)
         self._task = None
+
+
+_made: WeakSet[Cache] = WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_made):
+        cache._lock = threading.Lock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,9 @@ from tuneful.wire.response import Choice, Delta, FinishReason, Response, Usage
 #: Distance between the seeds of one repetition and the next: room for the samples of one.
 REPETITION_STEP = 1000
 
+#: Tool calls of one answer: a number beyond comes from a server that is out of order.
+_MOST_CALLS = 1000
+
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "content_filter": "filter",
@@ -28,11 +31,12 @@ class ChatCompletions:
     """The layout.
 
     Args:
-        grammar_field: name of the field that takes a GBNF grammar, where the server has one.
+        grammar_field: name of the field that takes a GBNF grammar, where the server has one; "outer.inner" for a
+            member of an object. A probe may set it.
     """
 
     def __init__(self, grammar_field: str | None = None) -> None:
-        self._grammar_field = grammar_field
+        self.grammar_field = grammar_field
 
     def path(self, model: str, *, streaming: bool) -> str:
         """Return the path of the request."""
@@ -41,8 +45,9 @@ class ChatCompletions:
     def to_body(self, request: Request, model: str, facts: ModelFacts) -> dict[str, Any]:
         """Return the JSON body of a request."""
         body = to_body(request, model, facts)
-        if request.grammar is not None and self._grammar_field:
-            body[self._grammar_field] = request.grammar
+        if request.grammar is not None and self.grammar_field:
+            outer, _, inner = self.grammar_field.partition(".")
+            body[outer] = {**body.get(outer, {}), inner: request.grammar} if inner else request.grammar
         return body
 
     def streamed(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +64,7 @@ class ChatCompletions:
 
 
 def to_body(request: Request, model: str, facts: ModelFacts | None = None) -> dict[str, Any]:
-    """Return the JSON body of a request. Temperature is always sent where a model takes one: no server decides it."""
+    """Return the JSON body of a request."""
     facts = facts or ModelFacts()
     body: dict[str, Any] = {"model": model, "messages": [_message(m) for m in request.messages]}
     body.update(_sampling(request.sampling.resolved(), facts))
@@ -205,7 +210,7 @@ class ChatCompletionsReader:
             "logprobs": {"content": []},
         }
         choice = self._choices.setdefault(index, empty)
-        delta = piece.get("delta") or {}
+        delta = piece.get("delta") or piece.get("message") or {}
         text, thoughts = delta.get("content") or "", _thoughts(delta)
         choice["message"]["content"] += text
         choice["message"]["reasoning"] += thoughts
@@ -227,6 +232,8 @@ class ChatCompletionsReader:
 
 def _fold_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
     index = piece.get("index", len(calls))
+    if not 0 <= index < _MOST_CALLS:
+        raise ValueError(f"a tool call numbered {index}")
     while len(calls) <= index:
         calls.append({"id": "", "function": {"name": "", "arguments": ""}})
     function = piece.get("function") or {}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import AsyncIterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tuneful.backends.base import Backend
 from tuneful.backends.chat_completions import ChatCompletions
@@ -15,10 +19,15 @@ from tuneful.backends.models import facts_of
 from tuneful.backends.providers import PROVIDERS, Provider
 from tuneful.backends.refusal import error_of
 from tuneful.backends.transport import Reply, Timeouts, Transport
-from tuneful.errors import LMAuthError, LMServerError, LMTransportError, NotConfiguredError
+from tuneful.errors import LMAuthError, LMError, LMServerError, LMTransportError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
+
+#: What reading JSON raises: also for an array of a hundred thousand arrays.
+_NO_JSON = (ValueError, RecursionError)
+#: What a layout raises where a server sent something that it did not think of.
+_ODD = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def _layout(provider: Provider) -> Layout:
@@ -64,14 +73,16 @@ class HTTPBackend(Backend):
         self._provider = PROVIDERS[provider]
         self.layout = _layout(self._provider)
         self.model = model
-        self.base_url = _base_url(self._provider, model, api_base)
+        self.base_url, login = _without_login(_base_url(self._provider, model, api_base))
         self._own_base = api_base is not None
         self._api_key = api_key
-        self._headers = dict(headers or {})
+        self._headers = {**login, **(headers or {})}
+        self._secrets = _secrets(self._headers)
         self.transport = Transport(Timeouts(timeout_s, connect_timeout_s), ca_bundle)
         self.endpoint = f"{self.base_url}#{model}"
         self.facts = facts_of(f"{provider}/{model}")
         self.several = self._provider.several
+        self.batch_price = self._provider.batch_price
         self.capabilities = _capabilities(self._provider.capabilities, self.facts)
 
     def __repr__(self) -> str:  # the key must not show
@@ -87,35 +98,44 @@ class HTTPBackend(Backend):
 
     def _read(self, reply: Reply) -> Response:
         body = self.json_of(reply)
-        try:
+        with self._reading(body):
             return self.layout.from_body(body, self.model)
-        except LMServerError as error:  # its message quotes the body, and a body may quote the key
-            raise self._without_key(error) from error.__cause__
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
         """Send one request and yield its answer while it is written; raises as `complete`, at any time."""
         body = self.layout.streamed(self.layout.to_body(request, self.model, self.facts))
         reader = self.layout.reader(self.model)
         async with self.transport.stream_json(self._url(streaming=True), body, self.request_headers()) as stream:
-            if stream.status >= 400:
-                whole = "\n".join([event async for event in stream.events])
-                self.json_of(Reply(stream.status, stream.headers, whole.encode()))
+            if stream.status >= 300 or "application/json" in stream.headers.get("content-type", ""):
+                response = self._read(Reply(stream.status, stream.headers, await stream.whole()))
+                for index, choice in enumerate(response.choices):  # the server does not stream
+                    yield Delta(choice.text, choice.reasoning, index)
+                yield response
+                return
             async for data in stream.events:
                 if data.strip() == "[DONE]":
                     break
-                for delta in reader.feed(self._event(data)):
+                event = self._event(data)
+                with self._reading(event):
+                    deltas = reader.feed(event)
+                for delta in deltas:
                     yield delta
-        yield reader.finish()
+        with self._reading("a stream"):
+            response = reader.finish()
+        yield response
 
     def _event(self, data: str) -> dict[str, Any]:
         try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise LMTransportError(
-                f"`{self.model}` sent an event that is no JSON: {self.safe(data[:200])!r}.", model=self.model
-            ) from error
+            event = json.loads(self.safe(data) if '"error"' in data else data)  # an error may quote the key
+        except _NO_JSON as error:
+            event, reason = None, str(error)
+        else:
+            reason = "it is no object"
         if not isinstance(event, dict):
-            raise LMTransportError(f"`{self.model}` sent an event that is no object.", model=self.model)
+            raise LMTransportError(
+                f"`{self.model}` sent an event that is no JSON object: {self.safe(data)[:200]!r} ({reason}).",
+                model=self.model,
+            )
         return event
 
     def _url(self, *, streaming: bool) -> str:
@@ -127,7 +147,7 @@ class HTTPBackend(Backend):
         """Return the headers of a request, the key among them. Raises LMAuthError where one is needed and missing."""
         key = self._key()
         name, prefix = self._provider.key_header
-        return {**self._headers, **({name: prefix + key} if key else {})}
+        return {**dict(self._provider.headers), **self._headers, **({name: prefix + key} if key else {})}
 
     def _key(self) -> str:
         """Return the key, or "" where a server of the user's own, or a local one, is asked without."""
@@ -149,13 +169,30 @@ class HTTPBackend(Backend):
 
     def safe(self, text: str) -> str:
         """Return a text that a server sent without the secrets that it may quote."""
-        for secret in (self._key(), *self._headers.values()):
+        for secret in (self._key(), *self._secrets):
             if len(secret) >= 6:
                 text = text.replace(secret, "[API key]")
         return text
 
-    def _without_key(self, error: LMServerError) -> LMServerError:
-        return LMServerError(self.safe(str(error)), model=error.model, status=error.status)
+    @contextmanager
+    def _reading(self, body: Any) -> Iterator[None]:
+        """Turn whatever reading an odd answer raises into a typed error, without the key that the answer may quote."""
+        failed: LMError
+        try:
+            yield
+            return
+        except LMError as error:
+            failed = error
+        except _ODD as error:
+            failed = LMServerError(
+                f"`{self.model}` answered with something that cannot be read ({error!r}): {str(body)[:300]!r}.",
+                model=self.model,
+            )
+        failed.args = (self.safe(str(failed)),)
+        cause = repr(failed.__cause__)
+        if self.safe(cause) != cause:
+            failed.__cause__ = failed.__context__ = None
+        raise failed
 
     # --- reading ---
 
@@ -165,23 +202,32 @@ class HTTPBackend(Backend):
         Raises:
             LMError: the status says that the request was refused, or the body is no JSON.
         """
+        if 300 <= reply.status < 400:
+            aim = self.safe(reply.headers.get("location", "nowhere"))
+            refusal = (
+                f"a redirect to {aim}, which is not followed: it could carry the key elsewhere. Set `api_base` to it"
+            )
+            raise error_of(reply.status, refusal, self.model)
         if reply.status >= 400:
             text = self.safe(reply.body.decode("utf-8", "replace"))
             try:
                 body = json.loads(text)
-            except ValueError:
+            except _NO_JSON:
                 body = text[:300]
-            raise error_of(reply.status, body, self.model, _seconds(reply.headers))
+            refused = error_of(reply.status, body, self.model, _seconds(reply.headers))
+            refused.args = (self.safe(str(refused)),)  # JSON has more than one way to write a key
+            raise refused
         try:
             return json.loads(reply.body)
-        except ValueError as error:
-            text = self.safe(reply.body[:300].decode("utf-8", "replace"))
-            raise LMServerError(
-                f"`{self.model}` answered with status {reply.status} and no JSON: {text!r}. "
-                "Is the address that of a model server?",
-                model=self.model,
-                status=reply.status,
-            ) from error
+        except _NO_JSON as error:
+            reason = str(error)  # and not the error itself: it holds the whole body, which may quote the key
+        text = self.safe(reply.body.decode("utf-8", "replace"))
+        raise LMServerError(
+            f"`{self.model}` answered with status {reply.status} and no JSON: {text[:300]!r} ({reason}). "
+            "Is the address that of a model server?",
+            model=self.model,
+            status=reply.status,
+        )
 
     # --- the rest ---
 
@@ -199,6 +245,11 @@ class HTTPBackend(Backend):
 
 def _base_url(provider: Provider, model: str, api_base: str | None) -> str:
     base = api_base or provider.base_url
+    if "@" in base.partition("://")[2].partition("/")[0]:  # the address is shown, logged and part of keys
+        raise UsageError(
+            f"`api_base` for `{model}` has a user name or password in it. Take it out, and pass api_key=... or "
+            "headers={'Authorization': ...} instead."
+        )
     if not base and provider.base_variable:
         base = os.environ.get(provider.base_variable, "")
         if not base:
@@ -214,6 +265,7 @@ def _capabilities(given: Capabilities, facts: Any) -> Capabilities:
     """Return what the provider says, with what is known of the model."""
     return replace(
         given,
+        json_schema=given.json_schema if facts.json_schema is None else facts.json_schema,
         reasoning=facts.reasoning,
         context_tokens=facts.context_tokens or given.context_tokens,
         answer_tokens=facts.answer_tokens or given.answer_tokens,
@@ -224,19 +276,40 @@ def _capabilities(given: Capabilities, facts: Any) -> Capabilities:
 
 def _seconds(headers: Any) -> float | None:
     """Return how long the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        return max(0.0, float(headers["retry-after"])) if "retry-after" in headers else None
-    except ValueError:
-        return _until(headers["retry-after"])
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if name not in headers:
+            continue
+        try:
+            wait_s = unit_s * float(headers[name])
+        except ValueError:
+            continue
+        if math.isfinite(wait_s):
+            return max(0.0, wait_s)
+    return _until(headers.get("retry-after", ""))
 
 
-def _until(date: str | None) -> float | None:
+def _until(date: str) -> float | None:
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+        return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _without_login(url: str) -> tuple[str, dict[str, str]]:
+    """Return an address without the name and password in it, and the header that says them instead."""
+    if "@" not in url:
+        return url, {}
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    token = b64encode(unquote(login).encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {token}"}
+
+
+def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what must not be shown of headers: values, also without the scheme before them ("Bearer ...")."""
+    return tuple(dict.fromkeys(s for value in headers.values() for s in (value, value.rpartition(" ")[2])))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
 from tuneful.backends.models import ModelFacts
+from tuneful.wire.messages import ToolCall
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
 
@@ -39,3 +41,23 @@ class Layout(Protocol):
 
     def reader(self, model: str) -> StreamReader:
         """Return a new reader of one streamed answer."""
+
+
+def add_extra(body: dict[str, Any], request: Request) -> None:
+    """Put a request's further settings into a body; an object is merged into the one that is there."""
+    for name, text in request.extra:
+        value, present = json.loads(text), body.get(name)
+        merge = isinstance(value, dict) and isinstance(present, dict)
+        body[name] = {**present, **value} if merge else value  # type: ignore[dict-item]  # both are objects here
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """Return the arguments of a call as an object, for services that take nothing else.
+
+    A model wrote them: what is no JSON object stands as text under "arguments".
+    """
+    try:
+        value = json.loads(call.arguments)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"arguments": call.arguments}

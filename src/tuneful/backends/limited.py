@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from weakref import WeakSet
 
-from tuneful.backends.base import Backend, Wrapper
+from tuneful.backends.base import Backend, Hearing, Wrapper
+from tuneful.backends.metered import CHARS_PER_TOKEN
 from tuneful.errors import LMRateLimitError
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
 
 _log = logging.getLogger(__name__)
-
-#: Characters of a token, for what a request will probably count as before its answer says so.
-_CHARS_PER_TOKEN = 4
 
 
 class Limited(Wrapper):
@@ -32,6 +32,7 @@ class Limited(Wrapper):
         requests_per_minute: departures in any 60 seconds.
         tokens_per_minute: tokens sent and generated in any 60 seconds: estimated when a request leaves, put right when
             its answer comes.
+        longest_pause_s: where a provider asks for a longer wait, requests fail at once instead of waiting.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Limited(Wrapper):
         max_concurrency: int | None = None,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        longest_pause_s: float = 600.0,
     ) -> None:
         super().__init__(inner)
+        self.immediate = False
         self._ceiling: float = max_concurrency or math.inf
         self._limit = self._ceiling
         self._windows = [
@@ -50,12 +53,15 @@ class Limited(Wrapper):
             for rate, counts_tokens in ((requests_per_minute, False), (tokens_per_minute, True))
             if rate is not None
         ]
+        self._longest_pause_s = longest_pause_s
+        self._gate = asyncio.Lock()
         self._in_flight = 0
         self._departures = 0
         self._cut_at = -1  # the number of the departure at which the limit was last cut
         self._paused_until = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._answer_tokens = 100.0  # running mean
+        _made.add(self)
 
     @property
     def limit(self) -> float:
@@ -80,10 +86,11 @@ class Limited(Wrapper):
         """Stream one request when it may leave."""
         number, charges = await self._enter(request)
         try:
-            async for part in self.inner.stream(request):
-                if isinstance(part, Response):
-                    self._answered(part, charges)
-                yield part
+            async with Hearing(self.inner.stream(request)) as parts:
+                async for part in parts:
+                    if isinstance(part, Response):
+                        self._answered(part, charges)
+                    yield part
         except LMRateLimitError as error:
             self._refused(number, error)
             raise
@@ -93,24 +100,47 @@ class Limited(Wrapper):
     # --- coming and going ---
 
     async def _enter(self, request: Request) -> tuple[int, list[_Charge]]:
-        if self._queue or self._in_flight >= self._limit:
+        if self._queue or self._in_flight + 1 > self._limit:
             await self._queued()
         else:
             self._in_flight += 1
-        try:
-            charges = [] if not self._windows else await self._charged(request)
-            await self._pause()
-        except BaseException:
-            self._leave()
-            raise
+        charges: list[_Charge] = []
+        if self._windows or self._paused_until:
+            try:
+                charges = await self._charged(request)
+            except BaseException:
+                self._leave()
+                raise
         self._departures += 1
         return self._departures, charges
 
-    async def _pause(self) -> None:
-        pause = self._paused_until - time.monotonic()
-        while pause > 0:
-            await asyncio.sleep(pause)
-            pause = self._paused_until - time.monotonic()
+    async def _charged(self, request: Request) -> list[_Charge]:
+        """Wait until no pause is on and every window has room, and enter the request into all of them at once.
+
+        What is entered leaves in the same moment, so that no 60 seconds see more departures than entries.
+        """
+        tokens = sum(len(m.text) for m in request.messages) / CHARS_PER_TOKEN + self._answer_tokens
+        amounts = [tokens if counts else 1.0 for _, counts in self._windows]
+        async with self._gate:
+            while True:
+                now = time.monotonic()
+                pause = self._pause_s(now)
+                wait = max([pause, *(w.wait_s(now, a) for (w, _), a in zip(self._windows, amounts, strict=True))])
+                if wait <= 0:
+                    return [w.enter(now, a) for (w, _), a in zip(self._windows, amounts, strict=True)]
+                await asyncio.sleep(wait)
+
+    def _pause_s(self, now: float) -> float:
+        pause = self._paused_until - now
+        if pause > self._longest_pause_s:
+            raise LMRateLimitError(
+                f"{self.endpoint} has refused a request and asked to wait: for another {pause:.0f} s now. "
+                "Nothing was sent.",
+                retry_after_s=pause,
+            )
+        if pause <= 0:
+            self._paused_until = 0.0
+        return pause
 
     async def _queued(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -127,15 +157,11 @@ class Limited(Wrapper):
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._queue and self._in_flight < self._limit:
+        while self._queue and self._in_flight + 1 <= self._limit:
             turn = self._queue.popleft()
             if not turn.done():
                 self._in_flight += 1
                 turn.set_result(None)
-
-    async def _charged(self, request: Request) -> list[_Charge]:
-        tokens = sum(len(m.text) for m in request.messages) / _CHARS_PER_TOKEN + self._answer_tokens
-        return [await window.charge(tokens if counts else 1) for window, counts in self._windows]
 
     # --- learning ---
 
@@ -183,27 +209,42 @@ class _Charge:
 
 
 class _Window:
-    """What was used in the last 60 seconds, and a queue for more."""
+    """What was used in the last 60 seconds."""
 
     SECONDS = 60.0
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._gate = asyncio.Lock()
         self.entries: deque[_Charge] = deque()
         self.used = 0.0
 
-    async def charge(self, amount: float) -> _Charge:
-        """Wait until `amount` fits (an amount beyond the rate fits an empty window), and enter it."""
-        async with self._gate:
-            while True:
-                now = time.monotonic()
-                while self.entries and self.entries[0].at <= now - self.SECONDS:
-                    self.used -= self.entries.popleft().amount
-                if not self.entries or self.used + amount <= self._rate:
-                    break
-                await asyncio.sleep(self.entries[0].at + self.SECONDS - now)
-            entry = _Charge(self, now, amount)
-            self.entries.append(entry)
-            self.used += amount
-            return entry
+    def wait_s(self, now: float, amount: float) -> float:
+        """Return how long to wait before `amount` may fit; an amount beyond the rate fits an empty window."""
+        while self.entries and self.entries[0].at <= now - self.SECONDS:
+            self.used -= self.entries.popleft().amount
+        if not self.entries:
+            self.used = 0.0  # no rounding error outlives its entries
+            return 0.0
+        return 0.0 if self.used + amount <= self._rate else self.entries[0].at + self.SECONDS - now
+
+    def enter(self, now: float, amount: float) -> _Charge:
+        """Enter an amount."""
+        entry = _Charge(self, now, amount)
+        self.entries.append(entry)
+        self.used += amount
+        return entry
+
+
+_made: WeakSet[Limited] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Forget the requests of the process that was forked: here they never leave."""
+    for limited in list(_made):
+        limited._in_flight = 0
+        limited._queue.clear()
+        limited._gate = asyncio.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

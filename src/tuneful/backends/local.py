@@ -56,6 +56,9 @@ class LocalSettings:
     threads: int | None = None
     gpu_layers: int = 0
 
+    def prepare(self, params: Any) -> None:
+        """Set what a model needs that does more than write. Here nothing."""
+
 
 def find_model(name: str) -> Path:
     """Return the file of a local model: a path to a .gguf file, or a known name such as "smollm2".
@@ -124,6 +127,7 @@ class _Engine:
         params.verbosity = -1
         params.ui = False
         params.api_keys = [self._key]  # it opens a loopback port by itself; nobody else shall use it
+        settings.prepare(params)
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
@@ -227,6 +231,7 @@ class LocalBackend(Backend):
             json_schema=True,
             small=size < _SMALL_FILE,
             context_tokens=self._settings.context_tokens,
+            media=frozenset(),
         )
 
     async def complete(self, request: Request) -> Response:

@@ -10,14 +10,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 
-from tuneful.backends.base import Backend, Wrapper
+from tuneful.backends.base import Backend, Hearing, Wrapper
 from tuneful.backends.budget import Meter
 from tuneful.backends.models import Price
-from tuneful.errors import LMRateLimitError
+from tuneful.errors import LMRateLimitError, UsageError
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response, Usage
+
+#: Characters of a token, where nobody has counted.
+CHARS_PER_TOKEN = 4
+
+#: Failures that are no calls: turned away at the door, or not sent at all.
+NO_CALL = (LMRateLimitError, UsageError)
 
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("tuneful_meters", default=())
 _phase: ContextVar[str] = ContextVar("tuneful_phase", default="")
@@ -54,10 +59,10 @@ def note_retry() -> None:
         meter.note_retry()
 
 
-def note_hit(model: str) -> None:
-    """Count an answer from the cache in every meter in force."""
+def note_hit(model: str, count: int = 1) -> None:
+    """Count answers from the cache in every meter in force."""
     for meter in _meters.get():
-        meter.settle(model, Usage(hits=1), _phase.get())
+        meter.settle(model, Usage(hits=count), _phase.get())
 
 
 class Metered(Wrapper):
@@ -84,32 +89,36 @@ class Metered(Wrapper):
         begun = time.perf_counter()
         try:
             response = await self.inner.complete(request)
-        except LMRateLimitError:  # turned away at the door: no call
+        except NO_CALL:
             _stay(charged)
             raise
         return self._settled(charged, price, response, begun)
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
-        """Answer one request piece by piece; it is charged when it ends, or as a call where it is left early."""
+        """Answer one request piece by piece; it is charged when it ends.
+
+        Left or broken off early, it is charged as a call of as many tokens as its text lets expect: nobody tells then.
+        """
         charged, price = _meters.get(), self._price()
         self._depart(charged, price)
         begun = time.perf_counter()
-        ended = False
+        heard = 0  # characters, while it has not ended
         try:
-            async for part in self.inner.stream(request):
-                if isinstance(part, Response):
-                    ended = True
-                    yield self._settled(charged, price, part, begun)
-                else:
-                    yield part
-        except LMRateLimitError:  # turned away at the door: no call
-            _stay(charged)
-            ended = True
+            async with Hearing(self.inner.stream(request)) as parts:
+                async for part in parts:
+                    if isinstance(part, Response):
+                        heard = 0
+                        yield self._settled(charged, price, part, begun)
+                    else:
+                        heard += len(part.text) + len(part.reasoning)
+                        yield part
+        except NO_CALL:
+            if not heard:
+                _stay(charged)
             raise
         finally:
-            if not ended:  # nobody knows how many tokens it took
-                for meter in charged:
-                    meter.settle(self._model, Usage(calls=1, seconds=time.perf_counter() - begun), _phase.get())
+            if heard:
+                self._settled(charged, price, _estimate(request, heard), begun)
 
     def _depart(self, charged: tuple[Meter, ...], price: Price | None) -> None:
         with ExitStack() as refused:
@@ -123,13 +132,28 @@ class Metered(Wrapper):
         cost = None
         if price is not None:
             cost = price.cost_usd(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
-        usage = replace(usage, cost_usd=cost, seconds=time.perf_counter() - begun)
+        usage = Usage(
+            usage.calls,
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+            cost,
+            reasoning_tokens=usage.reasoning_tokens,
+            seconds=time.perf_counter() - begun,
+        )
         named = _phase.get()
         for meter in charged:
             meter.settle(self._model, usage, named)
-        return replace(response, usage=usage)
+        return Response(response.choices, usage, response.model)
 
 
 def _stay(charged: tuple[Meter, ...]) -> None:
     for meter in charged:
         meter.stay()
+
+
+def _estimate(request: Request, heard: int) -> Response:
+    """Return what a stream that was left early has probably used."""
+    sent = sum(len(m.text) for m in request.messages)
+    usage = Usage(calls=1, prompt_tokens=sent // CHARS_PER_TOKEN, completion_tokens=-(-heard // CHARS_PER_TOKEN))
+    return Response((), usage)

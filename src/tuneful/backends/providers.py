@@ -23,6 +23,9 @@ class Provider:
         key_header: header that carries the key, and what stands before the key in it.
         base_variable: environment variable of the address, where every customer has one of his own.
         several: whether one request may ask for several samples.
+        headers: further headers of every request, as (name, value) pairs.
+        batch_price: what a request costs in its batch API, as a share of the list price; None: it has none that we
+            speak (OpenAI's: files and batches).
     """
 
     base_url: str
@@ -33,6 +36,8 @@ class Provider:
     key_header: tuple[str, str] = ("Authorization", "Bearer ")
     base_variable: str | None = None
     several: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
+    batch_price: float | None = None
 
 
 _TOOLS = Capabilities(tools=True)
@@ -41,9 +46,31 @@ _LOCAL_SCHEMA = Capabilities(json_schema=True)
 
 #: Providers by the prefix of a model's name.
 PROVIDERS: dict[str, Provider] = {
-    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", _SCHEMA),
+    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", _SCHEMA, batch_price=0.5),
     "azure": Provider(
         "", "AZURE_OPENAI_API_KEY", _SCHEMA, key_header=("api-key", ""), base_variable="AZURE_OPENAI_ENDPOINT"
+    ),
+    "anthropic": Provider(
+        "https://api.anthropic.com",
+        "ANTHROPIC_API_KEY",
+        Capabilities(
+            json_schema=True,
+            tools=True,
+            refuses=frozenset({"logprobs", "seed"}),
+            untempered=frozenset({"reasoning_effort", "top_p"}),
+        ),
+        layout="anthropic",
+        key_header=("x-api-key", ""),
+        several=False,
+        headers=(("anthropic-version", "2023-06-01"),),  # the next one takes no temperature from any model
+    ),
+    "gemini": Provider(
+        "https://generativelanguage.googleapis.com/v1beta",
+        "GEMINI_API_KEY",
+        _SCHEMA,
+        layout="gemini",
+        key_header=("x-goog-api-key", ""),
+        several=False,
     ),
     "together": Provider("https://api.together.xyz/v1", "TOGETHER_API_KEY", _TOOLS),
     "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", _TOOLS, several=False),

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tuneful.backends.base import Backend, Wrapper
+from tuneful.backends.base import Backend, Hearing, Wrapper
 from tuneful.backends.metered import note_retry
 from tuneful.errors import LMError, LMRateLimitError, LMServerError, LMTimeoutError, LMTransportError
 from tuneful.wire.request import Request
@@ -43,6 +43,7 @@ class Retried(Wrapper):
         deadline_s: float = 600.0,
     ) -> None:
         super().__init__(inner)
+        self.immediate = False
         self._retries = retries
         self._first_wait_s = first_wait_s
         self._longest_wait_s = longest_wait_s
@@ -68,9 +69,10 @@ class Retried(Wrapper):
         while True:
             passed_on = False
             try:
-                async for part in self.inner.stream(request):
-                    passed_on = True
-                    yield _counted(part, attempt) if isinstance(part, Response) else part
+                async with Hearing(self.inner.stream(request)) as parts:
+                    async for part in parts:
+                        passed_on = True
+                        yield _counted(part, attempt) if isinstance(part, Response) else part
                 return
             except RETRYABLE as error:
                 if passed_on:

@@ -6,12 +6,13 @@ environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), custom certificates and a time 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
@@ -19,6 +20,9 @@ from pyreqwest.multipart import FormBuilder, PartBuilder
 from pyreqwest.request import RequestBuilder
 
 from tuneful.errors import LMTimeoutError, LMTransportError, UsageError
+
+#: Bound of a time limit, in seconds.
+_LONGEST_S = 366 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,13 @@ class Timeouts:
     connect: float = 10.0
     read: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, value in (("timeout_s", self.total), ("connect_timeout_s", self.connect), ("read", self.read)):
+            if name == "read" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST_S:
+                raise UsageError(f"`{name}` is {value!r}; expected seconds: a number above 0, and no more than a year.")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -47,11 +58,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """An HTTP answer that is still coming. `events` gives the data of each server-sent event."""
+    """An HTTP answer that is still coming: read either as `events`, the data of each server-sent event, or whole."""
 
     status: int
     headers: Mapping[str, str]
     events: AsyncIterator[str]
+    whole: Callable[[], Awaitable[bytes]]
 
 
 class Transport:
@@ -66,21 +78,25 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._ca_bundle = ca_bundle
         self._client: Client | None = None
+        self._lost = 0
 
     def _opened(self) -> Client:
-        if self._client is None:
+        if self._client is None or self._lost != _Process.lost:
             limits = self._timeouts
             builder = (
                 ClientBuilder()
                 .connect_timeout(timedelta(seconds=limits.connect))
                 .read_timeout(timedelta(seconds=limits.read or limits.total))
+                .follow_redirects(enable=False)  # a redirect could carry the key to another server
                 .pool_max_idle_per_host(1024)
                 .tcp_nodelay(enabled=True)
                 .user_agent("tuneful")
             )
             if self._ca_bundle is not None:
                 builder = builder.add_root_certificate_pem(_certificates(self._ca_bundle))
-            self._client = builder.build()
+            if self._client is not None:
+                _Process.left_behind.append(self._client)
+            self._client, self._lost = _Process.built(builder), _Process.lost
         return self._client
 
     async def post_json(self, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
@@ -129,14 +145,20 @@ class Transport:
         Leaving the block closes the connection, unless the answer was read to its end.
         """
         with _unsendable(url):
-            request = self._opened().post(url).body_json(body).headers(dict(headers)).build_streamed()
+            # Without the limit the client fills a buffer of 64 KiB before it hands out the first byte.
+            unsent = self._opened().post(url).body_json(body).headers(dict(headers)).streamed_read_buffer_limit(0)
+            request = unsent.build_streamed()
         limit = self._timeouts.read or self._timeouts.total
         with _translated(url, limit):
             async with request as response:
-                yield EventStream(response.status, _names(response.headers), _events(response.body_reader))
+                reader = response.body_reader
+                yield EventStream(response.status, _names(response.headers), _events(reader), lambda: _whole(reader))
 
     async def aclose(self) -> None:
         """Close the connections."""
+        if self._lost != _Process.lost and self._client is not None:
+            _Process.left_behind.append(self._client)
+            self._client = None
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -144,16 +166,26 @@ class Transport:
 
 async def _events(reader: Any) -> AsyncIterator[str]:
     """Cut a body into server-sent events and yield the data of each; one that is cut off is not yielded."""
-    buffer = b""
+    buffer, searched = b"", 0
     while (chunk := await reader.read_chunk()) is not None:
-        buffer = (buffer + bytes(chunk)).replace(b"\r\n", b"\n")
-        *whole, buffer = buffer.split(b"\n\n")
-        for event in whole:
+        buffer += bytes(chunk)
+        if b"\r" in buffer:
+            buffer = buffer.replace(b"\r\n", b"\n")
+        if buffer.find(b"\n\n", max(0, searched - 3)) < 0:  # a long event is searched once, not with every chunk
+            searched = len(buffer)
+            continue
+        *complete, buffer = buffer.split(b"\n\n")
+        searched = 0
+        for event in complete:
             lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
             if lines:
                 yield b"\n".join(lines).decode("utf-8", "replace")
-    if buffer.strip() and not buffer.startswith(b"data:"):  # no event: a body in one piece, such as an error's
+    if buffer.strip() and not buffer.startswith((b"data:", b"event:", b":")):  # no event: a body in one piece
         yield buffer.decode("utf-8", "replace")
+
+
+async def _whole(reader: Any) -> bytes:
+    return bytes(await reader.bytes())
 
 
 def _names(headers: Any) -> dict[str, str]:
@@ -162,9 +194,12 @@ def _names(headers: Any) -> dict[str, str]:
 
 def _certificates(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        found = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"`ca_bundle` {path!r} cannot be read: {error.strerror}. It is a PEM file.") from error
+    if b"-----BEGIN CERTIFICATE-----" not in found:  # the client would ignore it without a word
+        raise UsageError(f"`ca_bundle` {path!r} holds no certificate. It is a PEM file.")
+    return found
 
 
 @contextmanager
@@ -185,3 +220,36 @@ def _translated(url: str, limit_s: float) -> Iterator[None]:
         ) from error
     except PyreqwestError as error:
         raise LMTransportError(f"the connection to {url} failed: {error.message}. Is the server up?") from error
+
+
+class _Process:
+    """What the client library keeps for the whole process: threads, which a fork leaves behind.
+
+    It can run on one thread or on several, each a runtime of its own. So the child of a process that has used the one
+    can use the other. A grandchild has none left.
+    """
+
+    used = False
+    lost = 0  # forks on the way to this process after which a runtime stood still
+    left_behind: ClassVar[list[Client]] = []  # of the parent: to close them would wait for its threads
+
+    @classmethod
+    def built(cls, builder: ClientBuilder) -> Client:
+        """Build a client on a runtime that lives."""
+        if cls.lost > 1:
+            raise UsageError(
+                "this process is a fork of a fork, and each of them has asked models over HTTP: nothing is left to ask "
+                "with. Start it by 'spawn' or 'forkserver', or ask no model before the fork. Nothing was sent."
+            )
+        cls.used = True
+        return builder.runtime_multithreaded(enable=True).build() if cls.lost else builder.build()
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Note in the child what it cannot use any more."""
+        cls.lost += cls.used
+        cls.used = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Process.after_fork)

@@ -2,37 +2,85 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from tuneful.demo.run import run
 from tuneful.errors import TunefulError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+if TYPE_CHECKING:
+    from tuneful.backends.cache import Cache
 
 
-@app.callback()
-def main() -> None:
-    """Program language models instead of prompting them."""
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Where the compiled program is saved.")] = Path("front_desk.json"),
-    model: Annotated[str, typer.Option(help="The LM that runs the program.")] = "local/smollm2",
-    rows: Annotated[int | None, typer.Option(help="Held-out rows to score on; all 160 by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Where all chance comes from.")] = 0,
-) -> None:
-    """Compile a two-step program on a real local model and watch its score rise."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for an error of the package, 2 for a wrong command line."""
+    given = _parser().parse_args(arguments)
     try:
-        run(out, model=model, rows=rows, seed=seed)
+        given.run(given)
     except TunefulError as error:
         sys.stderr.write(f"tuneful: {error}\n")
-        raise typer.Exit(1) from error
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("tuneful", description="Program language models instead of prompting them.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="compile a two-step program on a real local model and watch its score rise")
+    demo.add_argument("--out", type=Path, default=Path("front_desk.json"), help="where the compiled program is saved")
+    demo.add_argument("--model", default="local/smollm2", help="the LM that runs the program")
+    demo.add_argument("--rows", type=int, help="held-out rows to score on; all 160 by default")
+    demo.add_argument("--seed", type=int, default=0, help="where all chance comes from")
+    demo.set_defaults(run=_demo)
+    cache = commands.add_parser("cache", help="look at, export and load cached answers").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    for name, action, purpose in (
+        ("show", _cache_show, "print how much is kept"),
+        ("export", _cache_export, "write every answer to a JSON-lines file"),
+        ("load", _cache_load, "take over the answers of such a file"),
+        ("clear", _cache_clear, "forget every answer"),
+    ):
+        one = cache.add_parser(name, help=purpose)
+        if name in ("export", "load"):
+            one.add_argument("file", type=Path)
+        one.add_argument("--path", default=None, help="the cache file; by default the usual one")
+        one.set_defaults(run=action)
+    return parser
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from tuneful.demo.run import run
+
+    run(given.out, model=given.model, rows=given.rows, seed=given.seed)
+
+
+def _cache(given: argparse.Namespace) -> Cache:
+    from tuneful.backends.cache import DEFAULT_PATH, Cache
+
+    return Cache(str(given.path or DEFAULT_PATH))
+
+
+def _cache_show(given: argparse.Namespace) -> None:
+    cache = _cache(given)
+    size = cache.path.stat().st_size if cache.path is not None and cache.path.exists() else 0
+    print(f"{len(cache) if size else 0:,} answers, {size / 1e6:.1f} MB in {cache.path}")
+
+
+def _cache_export(given: argparse.Namespace) -> None:
+    print(f"{_cache(given).export(given.file):,} answers written to {given.file}")
+
+
+def _cache_load(given: argparse.Namespace) -> None:
+    print(f"{_cache(given).load(given.file):,} answers taken from {given.file}")
+
+
+def _cache_clear(given: argparse.Namespace) -> None:
+    _cache(given).clear()
+    print("forgotten")
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(main())

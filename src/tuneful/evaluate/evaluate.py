@@ -12,11 +12,12 @@ from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.result import EvaluationResult
 from tuneful.evaluate.rollout import Row, roll_out
-from tuneful.program.concurrency import gather_bounded
+from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.program.predict import Predict
-from tuneful.program.runtime import settings
+from tuneful.program.trace import paths_of
+from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.inputs import check_inputs
 
@@ -30,7 +31,7 @@ class Evaluate:
     Args:
         devset: examples with inputs marked.
         metric: see `tuneful.evaluate.metric.Metric`. May be given at the call.
-        num_threads: examples in flight; by default the setting.
+        num_threads: examples in flight; by default the setting, or as many as there are with an LM that batches.
         display_progress: show a progress bar, where a person can see it.
         display_table: print a table of all rows (True) or of the first so many.
         max_errors: stop when more rows than this have failed. None is no limit.
@@ -78,6 +79,7 @@ class Evaluate:
         """Evaluate a program and block until every row is done."""
         return portal.run(self.acall(program, metric))
 
+    @watched("evaluate", lambda self, program, metric=None: (self, self._described(program, metric)))
     async def acall(self, program: Module, metric: Callable[..., Any] | Module | None = None) -> EvaluationResult:
         """Evaluate a program in the current event loop."""
         chosen = metric if metric is not None else self.metric
@@ -97,40 +99,82 @@ class Evaluate:
             result.save_json(self.save_as_json)
         return result
 
+    def _described(self, program: Module, metric: Callable[..., Any] | Module | None) -> dict[str, Any]:
+        """Return what callbacks are told of an evaluation."""
+        return {"program": program, "metric": metric if metric is not None else self.metric, "devset": self.devset}
+
     async def _rows(self, program: Module, metric: Metric, bar: Bar) -> list[Row]:
-        done: list[Row] = []
+        watch = Watch(len(self.devset), self.max_errors)
+        paths = paths_of(program)
 
         async def one(example: Example) -> Row:
-            row = await roll_out(program, example, metric, timeout_s=self.timeout_s, failure_score=self.failure_score)
-            done.append(row)
-            stop_if_hopeless(done, len(self.devset), self.max_errors)
-            scores = [r.score for r in done if r.score is not None]
-            bar.advance(f"{100 * sum(scores) / len(scores):.1f} %" if scores else "")
+            row = await roll_out(
+                program,
+                example,
+                metric,
+                timeout_s=self.timeout_s,
+                failure_score=self.failure_score,
+                paths=paths,
+            )
+            watch.add(row)
+            bar.advance("" if watch.mean is None else f"{100 * watch.mean:.1f} %")
             return row
 
-        return await gather_bounded(self.devset, one, self.num_threads or settings.num_threads)
+        return await gather_bounded(self.devset, one, in_flight(self.num_threads, program))
 
 
-def stop_if_hopeless(done: Sequence[Row], total: int, max_errors: int | None = None) -> None:
-    """Raise once the first rows all failed in the user's code, or more than `max_errors` rows failed."""
-    failed = [r for r in done if r.status != "ok"]
-    first = min(FIRST_ITEMS, total)
-    if len(done) == len(failed) >= first:
-        broken = [r for r in failed if r.status in ("metric_error", "program_error")]
-        if len(broken) == len(failed):
-            row = broken[0]
-            what = "metric" if row.status == "metric_error" else "program"
+class Watch:
+    """Watches rows as they are done, and stops a run that is hopeless. Its cost does not grow with the rows.
+
+    Args:
+        total: rows to come.
+        max_errors: stop when more rows than this have failed; None is no limit.
+    """
+
+    def __init__(self, total: int, max_errors: int | None = None) -> None:
+        self._first = min(FIRST_ITEMS, total)
+        self._max_errors = max_errors
+        self._rows: list[Row] = []
+        self._failed = 0
+        self._scored = 0
+        self._sum = 0.0
+
+    @property
+    def mean(self) -> float | None:
+        """Mean score so far."""
+        return self._sum / self._scored if self._scored else None
+
+    def add(self, row: Row) -> None:
+        """Take a row.
+
+        Raises:
+            MetricError, EvaluationError: the first rows all failed in the user's code, or too many rows have failed.
+        """
+        self._rows.append(row)
+        self._failed += row.status != "ok"
+        if row.score is not None:
+            self._scored += 1
+            self._sum += row.score
+        if self._failed == len(self._rows) == self._first:
+            self._stop_if_all_broken()
+        if self._max_errors is not None and self._failed > self._max_errors:
             message = (
-                f"the {what} raised on every one of the first {len(failed)} examples, so the run was stopped. "
-                f"The first time:\n{row.error}"
+                f"{self._failed} examples failed, more than max_errors={self._max_errors}. The last one:\n{row.error}"
             )
-            if what == "metric":
-                raise MetricError(message) from row.cause
-            raise EvaluationError(message, rows=done) from row.cause
-    if max_errors is not None and len(failed) > max_errors:
-        last = failed[-1]
-        message = f"{len(failed)} examples failed, more than max_errors={max_errors}. The last one:\n{last.error}"
-        raise EvaluationError(message, rows=done) from last.cause
+            raise EvaluationError(message, rows=self._rows) from row.cause
+
+    def _stop_if_all_broken(self) -> None:
+        if any(r.status not in ("metric_error", "program_error") for r in self._rows):
+            return
+        row = self._rows[0]
+        what = "metric" if row.status == "metric_error" else "program"
+        message = (
+            f"the {what} raised on every one of the first {len(self._rows)} examples, so the run was stopped. "
+            f"The first time:\n{row.error}"
+        )
+        if what == "metric":
+            raise MetricError(message) from row.cause
+        raise EvaluationError(message, rows=self._rows) from row.cause
 
 
 def check_examples(examples: Sequence[Any], name: str) -> None:
@@ -152,11 +196,15 @@ def check_program(program: Any, examples: Sequence[Example]) -> None:
     if not isinstance(program, Module):
         raise UsageError(f"a program is a tf.Module, got {program!r:.80}.")
     shape = inspect.signature(program.forward)
+    seen: set[tuple[str, ...]] = set()
     for i, example in enumerate(examples):
         inputs = dict(example.inputs().items())
         if isinstance(program, Predict):
             check_inputs(program.signature, inputs, f"example {i}")
             continue
+        if (names := tuple(inputs)) in seen:
+            continue
+        seen.add(names)
         try:
             shape.bind(**inputs)
         except TypeError as error:

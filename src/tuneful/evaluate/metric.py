@@ -10,7 +10,7 @@ from typing import Any
 from tuneful.errors import MetricError
 from tuneful.evaluate.score import Score
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
+from tuneful.program.portal import Plainly
 from tuneful.program.trace import Trace, recording
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
@@ -38,6 +38,10 @@ class Metric:
         if not callable(function):
             raise MetricError(f"a metric is a function or a program, got {function!r:.80}. Write: {_SHAPE}.")
         self._function = function
+        self._plainly = Plainly(function)
+        self._asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 (an object with an asynchronous `__call__`)
+        )
         target = function.forward if isinstance(function, Module) else function
         try:
             shape = inspect.signature(target)
@@ -58,10 +62,10 @@ class Metric:
         if isinstance(function, Module):
             with recording(function):  # the metric's own steps do not belong to the run that it judges
                 returned = await function.acall(*arguments)
-        elif inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        elif self._asynchronous:
             returned = await function(*arguments)
         else:
-            returned = await portal.in_thread(lambda: function(*arguments))
+            returned = await self._plainly(*arguments)
             if inspect.isawaitable(returned):
                 returned = await returned
         return self._score(returned)
@@ -69,6 +73,8 @@ class Metric:
     def _score(self, returned: Any) -> Score:
         if isinstance(returned, Score):
             return returned
+        if isinstance(returned, (bool, int)):
+            return Score(float(returned))
         if isinstance(returned, Prediction) and "score" in returned:
             return Score(float(returned), returned.get("feedback"))
         try:

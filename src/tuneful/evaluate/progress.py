@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Bar(Protocol):
@@ -31,15 +32,22 @@ def progress_bar(total: int, title: str, *, display: bool) -> Iterator[Bar]:
     if not display or not shown_to_a_person():
         yield _Silent()
         return
-    from rich.console import Console  # slow to import, and seldom needed
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with _bar_class()(total=total, desc=title, file=sys.stderr, dynamic_ncols=True) as bar:
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, note="")
-
-        class _Rich:
+        class _Shown:
             def advance(self, text: str) -> None:
-                progress.update(task, advance=1, note=text)
+                bar.set_postfix_str(text, refresh=False)
+                bar.update()
 
-        yield _Rich()
+        yield _Shown()
+
+
+def _bar_class() -> Any:
+    """Return the bar for where we are: a widget in Jupyter, where widgets are installed, else a line of text."""
+    if "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm as widget
+
+        return widget
+    from tqdm import tqdm as line
+
+    return line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,24 +135,19 @@ class EvaluationResult:
             found.append({**given, **predicted, **outcome})
         return found
 
-    def table(self, rows: int | None = None) -> Any:
-        """Return a table for a terminal or a notebook (a rich table), of the first rows or of all."""
-        from rich.table import Table  # slow to import, and only people need it
+    def table(self, rows: int | None = None) -> str:
+        """Return a table as text, of the first rows or of all."""
+        from tabulate import tabulate  # only people need it
 
         records = self.records()[:rows]
         columns = list(dict.fromkeys(k for r in records for k in r if any(x.get(k) is not None for x in records)))
-        table = Table(title=f"{self.score:g} % of {self.n} examples")
-        for column in columns:
-            table.add_column(column, overflow="ellipsis", max_width=40)
-        for record in records:
-            table.add_row(*(_cell(record.get(c)) for c in columns))
-        return table
+        cells = [[_cell(record.get(c)) for c in columns] for record in records]
+        table = tabulate(cells, columns, "simple", disable_numparse=True)
+        return f"{self.score:g} % of {self.n} examples\n\n{table}"
 
     def print_table(self, rows: int | None = None) -> None:
         """Print the table on standard output."""
-        from rich.console import Console
-
-        Console().print(self.table(rows))
+        sys.stdout.write(self.table(rows) + "\n")
 
     def save_csv(self, path: str | Path) -> None:
         """Write the rows as CSV, in UTF-8."""
@@ -169,5 +165,5 @@ class EvaluationResult:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= 200 else text[:199] + "…"
+    text = "" if value is None else " ".join(str(value).split())
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
 MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError, CacheMissError)
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """What became of one example.
 
@@ -77,17 +78,18 @@ async def roll_out(
     timeout_s: float | None = None,
     failure_score: float = 0.0,
     bootstrapping: bool = False,
+    paths: dict[int, str] | None = None,
 ) -> Row:
     """Run a program on an example and score it.
 
-    What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row.
+    `paths` are the program's `paths_of`, where it runs many times. What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row.
     """
     row = Row(example)
     begun = time.perf_counter()
     with metered(Meter()) as meter:
         try:
-            async with asyncio.timeout(timeout_s):
-                await _run(row, program)
+            async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
+                await _run(row, program, paths)
                 if row.status == "ok" and metric is not None:
                     await _judge(row, metric, bootstrapping=bootstrapping)
         except TimeoutError as error:
@@ -100,8 +102,8 @@ async def roll_out(
     return row
 
 
-async def _run(row: Row, program: Module) -> None:
-    with recording(program) as recorder:
+async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
+    with recording(program, paths) as recorder:
         row.trace = recorder.trace
         try:
             row.prediction = await program.acall(**dict(row.example.inputs().items()))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuneful.backends.budget import Budget, Meter
-from tuneful.backends.metered import metered
+from tuneful.backends.metered import metered, phase
 from tuneful.errors import BudgetExceeded, DataError, UsageError
-from tuneful.evaluate.evaluate import check_examples, check_program, stop_if_hopeless
+from tuneful.evaluate.evaluate import Watch, check_examples, check_program
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.rollout import Row, roll_out
@@ -27,7 +27,7 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.optimize.verdict import Measured, Verdict, judge
-from tuneful.program.concurrency import gather_bounded
+from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.lm import current_lm
 from tuneful.program.module import Module
 from tuneful.program.rendered import Rendered
@@ -36,7 +36,7 @@ from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
 
-_log = logging.getLogger("tuneful.optimize")
+_log = logging.getLogger(__name__)
 
 #: Trainsets below this size are searched whole: too few rows would be left to hold out.
 SMALLEST_SPLIT = 20
@@ -120,21 +120,21 @@ class Loop:
 
     async def _run_rows(self, trial: Trial, program: Module) -> list[Outcome]:
         own = fingerprint(program)
-        rows: list[Row] = []
+        watch = Watch(len(self.search))
 
         async def one(index: int) -> Outcome:
             example = self.brief.trainset[index]
             ready = _without_own_demos(program, example) if trial.leave_out else program
             identity = own if ready is program else fingerprint(ready)
-            record = await self._record(ready, identity, example, trial, rows)
+            record = await self._record(ready, identity, example, trial, watch)
             bar.advance("")
             return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
 
-        with progress_bar(len(trial.rows), "search", display=True) as bar:
-            return await gather_bounded(trial.rows, one, settings.num_threads)
+        with phase("search"), progress_bar(len(trial.rows), "search", display=True) as bar:
+            return await gather_bounded(trial.rows, one, in_flight(None, program))
 
     async def _record(
-        self, program: Module, identity: str, example: Example, trial: Trial, rows: list[Row]
+        self, program: Module, identity: str, example: Example, trial: Trial, watch: Watch
     ) -> dict[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
@@ -145,8 +145,7 @@ class Loop:
         if record is None:
             with rollout(trial.sample):
                 row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
-            rows.append(row)
-            stop_if_hopeless(rows, len(self.search))
+            watch.add(row)
             record = _to_record(row)
             if row.status != "infra_error":
                 self.journal.write(key, record)
@@ -166,13 +165,14 @@ class Loop:
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run all candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.student.with_parameters(c) for c in candidates]
-        rows: list[list[Row]] = [[] for _ in programs]
-        with progress_bar(len(programs) * len(self.held_out), "comparison", display=True) as bar:
-            for start in range(0, len(self.held_out), BLOCK):
-                block = self.held_out[start : start + BLOCK]
+        watches = [Watch(len(self.search)) for _ in programs]
+        with phase("held-out"), progress_bar(len(programs) * len(self.held_out), "comparison", display=True) as bar:
+            size = max(BLOCK, in_flight(None, self.student))
+            for start in range(0, len(self.held_out), size):
+                block = self.held_out[start : start + size]
                 finished = [
-                    await self._run_block(block, program, done, bar)
-                    for program, done in zip(programs, rows, strict=True)
+                    await self._run_block(block, program, watch, bar)
+                    for program, watch in zip(programs, watches, strict=True)
                 ]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
@@ -180,16 +180,16 @@ class Loop:
                 _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
 
     async def _run_block(
-        self, block: Sequence[Example], program: Module, done: list[Row], bar: Bar
+        self, block: Sequence[Example], program: Module, watch: Watch, bar: Bar
     ) -> list[Mapping[str, Any]]:
         identity = fingerprint(program)
 
         async def one(example: Example) -> Mapping[str, Any]:
-            record = await self._record(program, identity, example, Trial({}, ()), done)
+            record = await self._record(program, identity, example, Trial({}, ()), watch)
             bar.advance("")
             return record
 
-        return await gather_bounded(block, one, settings.num_threads)
+        return await gather_bounded(block, one, in_flight(None, program))
 
     # --- deciding ---
 

@@ -11,6 +11,7 @@ from tuneful.optimize.plan import Plan
 from tuneful.optimize.recipe import Recipe
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
+from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 
 P = TypeVar("P", bound=Module)
@@ -57,6 +58,7 @@ class Teleprompter(Recipe):
             self.acompile(student, trainset=trainset, valset=valset, teacher=teacher, budget=budget, run=run, seed=seed)
         )
 
+    @watched("compile", lambda self, student, **given: (self, {"student": student, **given}))
     async def acompile(
         self,
         student: P,

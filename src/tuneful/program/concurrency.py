@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tuneful.program.runtime import settings
+
+if TYPE_CHECKING:
+    from tuneful.program.module import Module
 
 T = TypeVar("T")
 
@@ -43,3 +48,15 @@ async def gather_bounded(
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
     return results
+
+
+def in_flight(num_threads: int | None, program: Module) -> int:
+    """Return how many runs of a program to keep in flight.
+
+    That is what the caller says; else what the LMs in force want, where one of them gathers batches; else the setting.
+    """
+    if num_threads:
+        return num_threads
+    own = [predictor.lm for _, predictor in program.named_predictors()]
+    wanted = [lm.capabilities.in_flight or 0 for lm in {*own, settings.lm} if lm is not None]
+    return max(wanted, default=0) or settings.num_threads

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
-from tuneful.backends.base import Backend
+from tuneful.backends.base import Backend, Hearing
+from tuneful.backends.batch import Batch
 from tuneful.backends.cached import Cached
 from tuneful.backends.limited import Limited
 from tuneful.backends.local import is_available
@@ -18,13 +20,17 @@ from tuneful.backends.models import Price, facts_of
 from tuneful.backends.registry import create
 from tuneful.backends.retried import Retried
 from tuneful.backends.sampled import Sampled
-from tuneful.errors import LMInvalidRequestError, NotConfiguredError, UsageError
+from tuneful.errors import ContextWindowExceededError, LMInvalidRequestError, NotConfiguredError, UsageError
 from tuneful.program import runtime
 from tuneful.program.portal import portal
+from tuneful.program.watched import watched
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
 from tuneful.wire.response import Delta, Response
+
+#: No tokenizer makes fewer tokens of an ordinary text than its characters divided by this.
+_MOST_CHARS_PER_TOKEN = 16
 
 
 class LM:
@@ -43,12 +49,14 @@ class LM:
         api_key: key, in place of the one in the provider's environment variable. Never saved, logged or shown.
         price_per_million: US dollars for a million prompt tokens and a million generated ones, and perhaps for a
             million prompt tokens that the provider's own cache served. By default the built-in table's, which
-            `tf.configure(prices=...)` overrides; local models cost 0.
+            `tf.configure(prices=...)` overrides, less the discount for batches; local models cost 0.
         num_retries: further attempts when a call fails for a passing reason: 3, or 0 with a backend of your own.
-        retry_deadline_s: seconds for all attempts of a call together.
+        retry_deadline_s: seconds for all attempts of a call together: 600, or no limit with batches.
         max_concurrency: requests in flight.
         requests_per_minute, tokens_per_minute: bounds for any 60 seconds.
         extra_body: further fields of the request's body, as the server names them.
+        batch: True, or a `tf.Batch(...)`: ask through the provider's batch API, at half the price. Answers take minutes
+            to hours, so it is for `Evaluate`, `batch` and compiles, which then keep all of their examples in flight.
         backend: a backend of your own, in place of the one that the name picks.
         options: sampling (temperature, max_tokens, top_p, seed, n, stop, logprobs, reasoning_effort, cache) and
             settings of the backend (timeout_s, connect_timeout_s, ca_bundle, headers; for local models threads, slots,
@@ -67,11 +75,12 @@ class LM:
         api_key: str | None = None,
         price_per_million: tuple[float, ...] | Price | None = None,
         num_retries: int | None = None,
-        retry_deadline_s: float = 600.0,
+        retry_deadline_s: float | None = None,
         max_concurrency: int | None = None,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        batch: bool | Batch = False,
         backend: Backend | None = None,
         **options: Any,
     ) -> None:
@@ -86,23 +95,32 @@ class LM:
             raise UsageError(f"tf.LM({model!r}) got options that no given backend can take: {', '.join(rest)}.")
         else:
             source = backend
+        self._share: float | None = None  # of the list price
+        if batch is not False:
+            from tuneful.backends.batched import batched  # loads SQLite, which few need here
+
+            self._share, source = source.batch_price, batched(source, model, batch)
         retries = num_retries if num_retries is not None else 3 * (backend is None)
         self._given_price = None if price_per_million is None else runtime.price_of(model, price_per_million)
+        self._source = source
         self._extra = tuple(sorted((k, json.dumps(v)) for k, v in (extra_body or {}).items()))
-        limited = Limited(
-            Metered(source, model, lambda: self.price),
-            max_concurrency=max_concurrency,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-        )
-        retried = Retried(limited, retries=retries, deadline_s=retry_deadline_s)
-        self.backend = Cached(Sampled(retried), runtime.current_cache)
+        limits: dict[str, Any] = {
+            "max_concurrency": max_concurrency,
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        path: Backend = Metered(source, model, lambda: self.price)
+        if retries or any(limits.values()) or not source.immediate:  # both wait, and to wait takes an event loop
+            deadline_s = retry_deadline_s if retry_deadline_s is not None else 600.0 if batch is False else math.inf
+            path = Limited(path, **limits, longest_pause_s=deadline_s)
+            path = Retried(path, retries=retries, deadline_s=deadline_s)
+        self.backend = Cached(Sampled(path), runtime.current_cache)
         _check_taken(self.model, self.capabilities, self.sampling)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can enforce."""
-        return self.backend.capabilities
+        return self._source.capabilities
 
     @property
     def endpoint(self) -> str:
@@ -114,10 +132,10 @@ class LM:
         """Price in force: this LM's own, else the one configured for its model, else the built-in table's."""
         if self._given_price is not None:
             return self._given_price
-        configured: Price | None = runtime.settings.prices.get(self.model)
-        if configured is not None:
-            return configured
-        return Price(0.0, 0.0) if self.backend.local else facts_of(self.model).price
+        listed: Price | None = runtime.settings.prices.get(self.model)
+        if listed is None:
+            listed = Price(0.0, 0.0) if self.backend.local else facts_of(self.model).price
+        return listed if listed is None or self._share is None else listed.times(self._share)
 
     def copy(self, **options: Any) -> LM:
         """Return an LM over the same backend with some sampling options changed."""
@@ -137,11 +155,17 @@ class LM:
         return portal.run(self.backend.probe())
 
     def as_sent(self, request: Request) -> Request:
-        """Return the request as it is sent: sampling and extra fields of its own, and this LM's where it has none."""
+        """Return the request as it is sent: sampling and extra fields of its own, and this LM's where it has none.
+
+        Raises:
+            UsageError: the request has settings or media that the model does not take. No call was made.
+        """
+        _check_media(self.model, self.capabilities, request.messages)
         own, default = request.sampling, self.sampling
-        sampling = _merged(default, own, default.cache, own.cache)
-        _check_taken(self.model, self.capabilities, sampling)
+        sampling = _sent(self.model, self.capabilities, default, own, default.cache, own.cache)
         extra = request.extra
+        if sampling == own and sampling.cache == own.cache and (not self._extra or extra == self._extra):
+            return request
         if self._extra and extra != self._extra:
             extra = tuple(sorted({**dict(self._extra), **dict(request.extra)}.items()))
         return replace(request, sampling=sampling, extra=extra)
@@ -153,17 +177,40 @@ class LM:
             BudgetExceeded: a budget in force is used up; nothing was sent.
             LMError: the model failed, after retries.
         """
-        request = self.as_sent(request)
+        return await self.ask(self.as_sent(request))
+
+    @watched("lm", lambda self, request: (self, request))
+    async def ask(self, request: Request) -> Response:
+        """Do what `complete` does for a request that is as it is sent (`as_sent`)."""
+        self._check_length(request)
         response = self.backend.find(request)
         if response is None:
-            response = await portal.bring(self.backend.ask(request), immediate=self.backend.immediate)
+            response = await portal.bring(self.backend.ask(request), immediate=self.backend.answers_at_once(request))
         return self._noted(request, response)
 
+    def _check_length(self, request: Request) -> None:
+        """Raise where a prompt is too long beyond any doubt; the model's own count decides about the others."""
+        limit = self._source.capabilities.context_tokens
+        if limit is None:
+            return
+        size = sum(map(len, [m.content for m in request.messages]))  # media count as a few characters
+        if size > _MOST_CHARS_PER_TOKEN * limit:
+            raise ContextWindowExceededError(
+                f"the prompt has {size:,} characters, about {size // 4:,} tokens, and `{self.model}` takes {limit:,}. "
+                "Use fewer or shorter demos or inputs, or a model with a longer context. No call was made.",
+                model=self.model,
+                prompt_tokens=size // 4,
+                context_tokens=limit,
+            )
+
+    @watched("lm", lambda self, request: (self, self.as_sent(request)))
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
         """Answer a request piece by piece, the whole response last; otherwise as `complete`."""
         request = self.as_sent(request)
-        async for part in portal.bring_stream(self.backend.stream(request)):
-            yield self._noted(request, part) if isinstance(part, Response) else part
+        self._check_length(request)
+        async with Hearing(portal.bring_stream(self.backend.stream(request))) as parts:
+            async for part in parts:
+                yield self._noted(request, part) if isinstance(part, Response) else part
 
     def _noted(self, request: Request, response: Response) -> Response:
         if response.hit:
@@ -205,13 +252,43 @@ class LM:
 
 
 @lru_cache(maxsize=1024)
-def _merged(default: Sampling, own: Sampling, default_cache: bool, own_cache: bool) -> Sampling:
+def _sent(model: str, capabilities: Capabilities, default: Sampling, own: Sampling, *caches: bool) -> Sampling:
+    """Return the sampling that is sent: merged, taken by the model, with a temperature: no server default decides.
+
+    The one exception is a model that takes none, or none beside another option that is set.
+    """
+    sampling = _merged(default, own, cache=all(caches))
+    _check_taken(model, capabilities, sampling)
+    alone = [n for n in capabilities.untempered if getattr(sampling, n) is not None]
+    if alone and sampling.temperature is not None:
+        raise UsageError(
+            f"`{model}` takes no `temperature` beside `{alone[0]}`: leave one of the two unset. No call was made."
+        )
+    return sampling if alone or "temperature" in capabilities.refuses else sampling.resolved()
+
+
+def _merged(default: Sampling, own: Sampling, *, cache: bool) -> Sampling:
     """Return `own`, with what it leaves at its default taken from `default`."""
     unset = {f.name: getattr(default, f.name) for f in fields(Sampling) if getattr(own, f.name) == f.default}
-    return replace(own, **{**unset, "cache": default_cache and own_cache}).checked()
+    return replace(own, **{**unset, "cache": cache}).checked()
 
 
-@lru_cache(maxsize=1024)
+def _check_media(model: str, capabilities: Capabilities, messages: Sequence[Message]) -> None:
+    """Raise UsageError for media of a kind that the model is known not to take. No call was made."""
+    taken = capabilities.media
+    if taken is None:
+        return
+    for message in messages:
+        if type(message.content) is str:
+            continue
+        refused = next((m.kind for m in message.media if m.kind not in taken), None)
+        if refused:
+            raise UsageError(
+                f"`{model}` takes no {refused} values; it takes {', '.join(sorted(taken)) or 'text alone'}. "
+                "Use a model that does. No call was made."
+            )
+
+
 def _check_taken(model: str, capabilities: Capabilities, sampling: Sampling) -> None:
     """Raise UsageError for a sampling option that the model does not take. No call was made."""
     for name in sorted(capabilities.refuses):

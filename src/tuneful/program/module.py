@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import InputError, UsageError, nearest
-from tuneful.program import state
-from tuneful.program.concurrency import gather_bounded
+from tuneful.program import state, streaming
+from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program.events import Event
 from tuneful.program.parameter import Parameter, Tunable
 from tuneful.program.portal import portal
-from tuneful.program.runtime import inspect_history, settings
+from tuneful.program.runtime import inspect_history
 from tuneful.program.trace import current_recorder, recording
+from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
 
@@ -48,6 +51,11 @@ class Module:
     def __init__(self) -> None:
         """Nothing to do: calling `super().__init__()` is optional in a subclass."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__:  # it may wait for anything
+            cls._drivable = bool(cls.__dict__.get("_drivable", False))
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tunable):
             self.__dict__.pop(name, None)  # a plain value of that name would hide it
@@ -71,18 +79,18 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program and block until it is done."""
-        if inspect.iscoroutinefunction(self.forward):
+        if _is_async(self):
             work = self.acall(*args, **kwargs)
             return portal.drive(work) if self._drivable else portal.run(work)
         if portal.inside():
-            raise UsageError(
+            raise portal.refusal(
                 f"{type(self).__name__} was called in the blocking way inside `async def forward`. "
                 "Write `await self.step.acall(...)` there."
             )
         if current_recorder() is not None:
-            return self._forward(args, kwargs)
+            return self._plainly(args, kwargs)
         with recording(self) as recorder:
-            return _with_trace(self._forward(args, kwargs), recorder.trace)
+            return _with_trace(self._plainly(args, kwargs), recorder.trace)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program in the current event loop. A plain `forward` runs in a worker thread."""
@@ -91,10 +99,20 @@ class Module:
         with recording(self) as recorder:
             return _with_trace(await self._aforward(args, kwargs), recorder.trace)
 
+    @watched("module", lambda self, args, kwargs: (self, self._by_name(args, kwargs)))
     async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(self.forward):
+        if _is_async(self):
             return await self._forward(args, kwargs)
         return await portal.in_thread(lambda: self._forward(args, kwargs))
+
+    @watched("module", lambda self, args, kwargs: (self, self._by_name(args, kwargs)))
+    def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._forward(args, kwargs)
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by their names, as callbacks are told of them."""
+        names = list(inspect.signature(self.forward).parameters) if args else []
+        return {**dict(zip(names, args, strict=False)), **kwargs}
 
     def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call `forward` once its arguments are known to fit, so that a slip costs no call."""
@@ -108,6 +126,18 @@ class Module:
                 "No model was called."
             ) from error
 
+    def stream(self, *args: Any, **kwargs: Any) -> Generator[Event, None, None]:
+        """Run the program and iterate over what its predictors write, blocking between the events.
+
+        Events carry the predictor's path; the last is `Finished` with what the program returned. What the program
+        raises is raised by the iterator. Leaving it early (`break`, `close()`) cancels the run.
+        """
+        return streaming.stream(self, args, kwargs)
+
+    def astream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Event, None]:
+        """Do what `stream` does, in the current event loop: `async for event in program.astream(...)`."""
+        return streaming.astream(self, args, kwargs)
+
     def batch(
         self,
         examples: Sequence[Example | Mapping[str, Any]],
@@ -119,7 +149,7 @@ class Module:
 
         Args:
             examples: examples with inputs marked, or mappings of inputs.
-            num_threads: runs in flight; by default the setting.
+            num_threads: runs in flight; by default the setting, or as many as there are with an LM that batches.
             return_failed_examples: return (results, failed examples, their errors) and put None for a failure. By
                 default the first failure is raised.
         """
@@ -138,9 +168,7 @@ class Module:
         async def one(given: dict[str, Any]) -> Any:
             return await self.acall(**given)
 
-        outcomes = await gather_bounded(
-            inputs, one, num_threads or settings.num_threads, keep_errors=return_failed_examples
-        )
+        outcomes = await gather_bounded(inputs, one, in_flight(num_threads, self), keep_errors=return_failed_examples)
         if not return_failed_examples:
             return outcomes
         failed = [(e, o) for e, o in zip(examples, outcomes, strict=True) if isinstance(o, Exception)]
@@ -325,6 +353,14 @@ class Module:
         for path, predictor in self.named_predictors():
             lines.append(f"  {path} = {predictor!r}")
         return "\n".join([*lines, ")"]) if len(lines) > 1 else f"{type(self).__name__}()"
+
+
+_async_function = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)
+
+
+def _is_async(module: Module) -> bool:
+    """Whether a module's `forward` is asynchronous."""
+    return bool(_async_function(getattr(module.forward, "__func__", module.forward)))
 
 
 def _with_trace(result: Any, trace: Any) -> Any:

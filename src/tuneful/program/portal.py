@@ -11,9 +11,12 @@ import asyncio
 import atexit
 import contextvars
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from tuneful.errors import UsageError
@@ -65,12 +68,16 @@ _scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("tuneful_
 class Portal:
     """A background event loop and a pool of worker threads, both started at first use."""
 
+    #: Seconds after which a thread looks whether a plain function on the loop waits for threads such as it.
+    PATIENCE_S = 0.5
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._workers: ThreadPoolExecutor | None = None
+        self._plain: Plainly | None = None  # what has the loop to itself now
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is not None and self._pid == os.getpid():
@@ -95,9 +102,9 @@ class Portal:
         Raises:
             UsageError: called on the background loop itself, which would wait for itself for ever.
         """
-        if self.inside():
+        if self.inside() or (self._plain is not None and self._plain is _plainly.get()):
             work.close()
-            raise UsageError(_WOULD_WAIT)
+            raise self.refusal(_WOULD_WAIT)
         loop, scope = self._started(), _scope.get() or _Scope()
         try:
             future = scope.enter(lambda: asyncio.run_coroutine_threadsafe(work, loop))
@@ -105,7 +112,7 @@ class Portal:
             work.close()
             raise
         try:
-            return future.result()
+            return future.result() if self._plain is None else self._patiently(future)
         except CancelledError as error:
             raise asyncio.CancelledError from error  # one that a careless `except Exception` lets through
         except BaseException:
@@ -113,6 +120,23 @@ class Portal:
             raise
         finally:
             scope.leave(future)
+
+    def refusal(self, message: str) -> UsageError:
+        """Return the error for a blocking call on the loop. A `Plainly` that made it is called again in a thread."""
+        attempt = _plainly.get()
+        if attempt is not None:
+            attempt.wanted_to_wait = True
+        return UsageError(message)
+
+    def _patiently(self, future: Future[T]) -> T:
+        """Wait for a future while a plain function has the loop, which may itself be waiting for this very thread."""
+        while (attempt := self._plain) is not None:
+            if wait([future], timeout=self.PATIENCE_S).done:
+                break
+            if attempt is self._plain and _waits_for_threads(self._thread):
+                attempt.wanted_to_wait = True
+                raise UsageError(_WOULD_WAIT)
+        return future.result()
 
     async def bring(self, work: Coroutine[Any, Any, T], *, immediate: bool = False) -> T:
         """Run a coroutine on the background loop, awaited from whichever loop this is. Cancelling cancels it.
@@ -124,10 +148,16 @@ class Portal:
             work: what to run.
             immediate: it waits for nothing, and may run right here.
         """
-        if immediate or self.inside():
+        if immediate:
             return await work
-        if asyncio._get_running_loop() is None:
+        running = asyncio._get_running_loop()
+        if running is None:
             return self.run(work)
+        if self.inside():
+            if running is self._loop:
+                return await work
+            work.close()
+            raise self.refusal(_WOULD_WAIT)  # on a loop of its own, which a plain function runs on top of this one
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
 
     async def bring_stream(self, work: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -139,7 +169,7 @@ class Portal:
             while (part := await self.bring(_next(work))) is not _END:
                 yield part
         finally:
-            await self.bring(work.aclose())  # type: ignore[attr-defined]
+            await self.bring(_closed(work))
 
     def drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of our own in this thread, to its end, without a loop: it blocks where it would suspend.
@@ -172,12 +202,31 @@ class Portal:
             scope.cancel()  # a thread cannot be stopped, but what it waits for can
             raise
 
+    @contextmanager
+    def given_to(self, attempt: Plainly) -> Iterator[None]:
+        """Give the loop's thread to a plain function, which then finds no loop running, as it does in a thread."""
+        loop = asyncio.get_running_loop()
+        self._plain = attempt
+        asyncio._set_running_loop(None)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(loop)
+            self._plain = None
+
+    def after_fork(self) -> None:
+        """Let go of what another thread may have held when this process was forked."""
+        self._lock = threading.Lock()
+        self._plain = None
+
     def close(self) -> None:
         """Stop the loop and the threads; the next use starts them again."""
         with self._lock:
             if self._loop is None or self._pid != os.getpid() or self._thread is None or self._workers is None:
                 return
             self._workers.shutdown(wait=False, cancel_futures=True)
+            with suppress(TimeoutError):  # a task that does not let itself be cancelled
+                asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result(timeout=5)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=5)
             if not self._thread.is_alive():
@@ -185,12 +234,94 @@ class Portal:
             self._loop = None
 
 
+async def _end_all() -> None:
+    """Cancel every other task of the loop and wait for its end: what is left pending would be complained of."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=3)
+
+
 _END: Any = object()
+
+
+_plainly: contextvars.ContextVar[Plainly | None] = contextvars.ContextVar("tuneful_plainly", default=None)
+
+
+class Plainly:
+    """A plain function of the user's that is called very often, such as a metric: run where it costs least.
+
+    It begins in worker threads, since it may block. Once it has shown itself quick, it is called on the loop itself: a
+    change of thread costs more than it does. It goes back to threads for good when it takes long after all, or asks a
+    model in the blocking way; a call that asked is made again in a thread, whatever it made of the refusal.
+    """
+
+    #: Calls in a row that must have been quick, and seconds that are quick and that are too long.
+    TRIALS = 8
+    QUICK_S = 0.002
+    LONG_S = 0.02
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._quick = 0
+        self._threads_only = False
+        self._in_threads = 0
+        self.wanted_to_wait = False
+
+    async def __call__(self, *args: Any) -> Any:
+        """Call the function, with the current context variables."""
+        quick = self._quick >= self.TRIALS and not self._threads_only
+        if quick and not self._in_threads and portal.inside():  # a call in a thread might hold what this one waits for
+            return await self._here(args)
+        self._in_threads += 1
+        try:
+            result, seconds = await portal.in_thread(lambda: self._timed(args))
+        finally:
+            self._in_threads -= 1
+        self._quick = self._quick + 1 if seconds < self.QUICK_S else 0
+        return result
+
+    def _timed(self, args: tuple[Any, ...]) -> tuple[Any, float]:
+        begun = time.perf_counter()
+        result = self._function(*args)
+        return result, time.perf_counter() - begun
+
+    async def _here(self, args: tuple[Any, ...]) -> Any:
+        context = contextvars.copy_context()
+        context.run(_plainly.set, self)
+        try:
+            with portal.given_to(self):
+                result, seconds = context.run(self._timed, args)
+        except Exception:
+            if not self.wanted_to_wait:
+                raise
+        else:
+            self._threads_only |= seconds > self.LONG_S
+            if not self.wanted_to_wait:
+                return result
+        self._threads_only = True
+        return await portal.in_thread(lambda: self._function(*args))
 
 
 async def _next(work: AsyncIterator[T]) -> T:
     return await anext(work, _END)
 
 
+async def _closed(work: AsyncIterator[Any]) -> None:
+    """Close a generator. The call for its next part may have been cancelled just now, and be about to end."""
+    while getattr(work, "ag_running", False):  # noqa: ASYNC110 (nothing tells when; it takes a turn or two of the loop)
+        await asyncio.sleep(0)
+    await work.aclose()  # type: ignore[attr-defined]
+
+
+def _waits_for_threads(thread: threading.Thread | None) -> bool:
+    """Say whether a thread waits for other threads right now: for a future, a lock's condition, a queue, an end."""
+    frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+    return frame is not None and frame.f_globals.get("__name__") in ("threading", "queue", "concurrent.futures._base")
+
+
 portal = Portal()
 atexit.register(portal.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=portal.after_fork)

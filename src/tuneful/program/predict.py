@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, overload
@@ -18,7 +18,9 @@ from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.rendered import Rendered
 from tuneful.program.runtime import current_rollout, settings
+from tuneful.program.streaming import heard
 from tuneful.program.trace import Step, current_recorder, snapshot
+from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.fields import Field
 from tuneful.spec.inputs import check_inputs
@@ -147,13 +149,14 @@ class Predict(Module, Generic[T]):
 
     async def _ask(self, step: Step) -> Prediction:
         lm, adapter, plan, request = self._prepared(step.inputs)
+        lm = heard(lm, adapter, plan, step.path)
         step.model = lm.model
         step.request = request
-        response = await lm.complete(request)
+        response = await lm.ask(request)
         step.responses.append(response)
         rows = []
         for choice in response.choices:
-            parsed = adapter.parse(plan, choice.text)
+            parsed = _parsed(adapter, plan, choice.text)
             step.salvages += parsed.salvages
             if not parsed.complete:
                 parsed = await self._repaired(lm, adapter, plan, request, choice, parsed, step)
@@ -166,7 +169,7 @@ class Predict(Module, Generic[T]):
         adapter = resolve(self.adapter or settings.adapter, lm.capabilities)
         plan = adapter.plan(self.signature, lm.capabilities)
         sampling = replace(self.sampling, rollout_id=rollout_id) if (rollout_id := current_rollout()) else self.sampling
-        return lm, adapter, plan, lm.as_sent(adapter.render(plan, self.demos, inputs, sampling))
+        return lm, adapter, plan, lm.as_sent(_rendered(adapter, plan, self.demos, inputs, sampling))
 
     async def _repaired(
         self, lm: LM, adapter: Adapter, plan: Plan, request: Request, choice: Choice, parsed: Parsed, step: Step
@@ -184,7 +187,7 @@ class Predict(Module, Generic[T]):
             again = replace(again, sampling=replace(again.sampling, n=1))
         response: Response = await lm.copy(n=1).complete(again)  # an LM of several samples mends one all the same
         step.responses.append(response)
-        mended = adapter.parse(plan, response.text)
+        mended = _parsed(adapter, plan, response.text)
         step.salvages += mended.salvages
         if not mended.complete:
             raise _unparsable(response.choices[0], mended, step)
@@ -244,6 +247,24 @@ class Predict(Module, Generic[T]):
         extras += [f"lm={self.lm!r}"] if self.lm else []
         extras += [f"{k}={v!r}" for k, v in self.sampling.to_json().items()]
         return f"{type(self).__name__}({', '.join([repr(str(self.signature)), *extras])})"
+
+
+@watched(
+    "adapter_format",
+    lambda adapter, plan, demos, inputs, *_: (adapter, {"signature": plan.signature, "demos": demos, "inputs": inputs}),
+)
+def _rendered(
+    adapter: Adapter, plan: Plan, demos: Sequence[Any], inputs: Mapping[str, Any], sampling: Sampling
+) -> Request:
+    return adapter.render(plan, demos, inputs, sampling)
+
+
+@watched(
+    "adapter_parse",
+    lambda adapter, plan, completion: (adapter, {"signature": plan.signature, "completion": completion}),
+)
+def _parsed(adapter: Adapter, plan: Plan, completion: str) -> Parsed:
+    return adapter.parse(plan, completion)
 
 
 def _shown(field: Field, inputs: Mapping[str, Any]) -> Any:

@@ -7,10 +7,12 @@ read through context variables, which the portal carries into every thread and t
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
@@ -21,6 +23,7 @@ from tuneful.backends.cache import DEFAULT_PATH, Cache
 from tuneful.backends.metered import metered
 from tuneful.backends.models import Price
 from tuneful.errors import UsageError, nearest
+from tuneful.program.callback import checked_callbacks
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response, Usage
 
@@ -40,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
 
 _overrides: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("tuneful_overrides", default=())
 _configured: dict[str, Any] = {}
+#: Names of the settings that anything has ever set: what is not here has its default, and needs no look-up.
+ever_set: set[str] = set()
 _lock = threading.Lock()
 _history: deque[tuple[str, Request, Response]] = deque()
 
@@ -57,10 +62,19 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         if name == "cache":
             values = {**values, "cache": _cache(value)}
         if name == "prices":
-            values = {**values, "prices": {model: price_of(model, price) for model, price in value.items()}}
+            values = {**values, "prices": _prices(value)}
+        if name == "callbacks":
+            values = {**values, "callbacks": checked_callbacks(value)}
         if name == "max_repairs" and value not in (0, 1):
             raise UsageError(f"`max_repairs` must be 0 or 1, got {value!r}.")
+    ever_set.update(values)
     return values
+
+
+def _prices(value: Any) -> dict[str, Price]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"`prices` must be a mapping of model names to prices, got {value!r:.80}.")
+    return {model: price_of(model, price) for model, price in value.items()}
 
 
 _caches: dict[str, Cache] = {}
@@ -74,8 +88,12 @@ def _cache(value: Any) -> Cache | None:
         value = DEFAULT_PATH
     if not isinstance(value, (str, PathLike)):
         raise UsageError(f"`cache` must be a tf.Cache, the path of its file, True or False, got {value!r:.80}.")
-    with _lock:
-        return _caches.setdefault(str(value), Cache(str(value)))
+    path = str(value)
+    found = _caches.get(path)
+    if found is None:
+        with _lock:
+            found = _caches.setdefault(path, Cache(path))
+    return found
 
 
 def current_cache() -> Cache | None:
@@ -87,11 +105,16 @@ def current_cache() -> Cache | None:
 def price_of(model: str, value: Any) -> Price:
     """Return the price that a setting means. Raises UsageError for anything that is none."""
     try:
-        return value if isinstance(value, Price) else Price(*map(float, value))
+        if isinstance(value, str):
+            raise TypeError
+        price = value if isinstance(value, Price) else Price(*map(float, value))
+        if not all(0 <= p < math.inf for p in (price.input, price.output, price.cached or 0.0)):
+            raise ValueError
+        return price
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"the price of `{model}` is {value!r}; expected (input, output) or (input, output, cached), "
-            "in US dollars for a million tokens."
+            "in US dollars for a million tokens, each a number of at least 0."
         ) from error
 
 
@@ -205,8 +228,9 @@ def inspect_history(n: int = 1, file: Any = None) -> None:
 def usage_line(usage: Usage) -> str:
     """Return usage as a line for people."""
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+    hits = f" and {usage.hits:,} answers from the cache" if usage.hits else ""
     return (
-        f"{usage.calls:,} calls, {usage.prompt_tokens:,} prompt tokens "
+        f"{usage.calls:,} calls{hits}, {usage.prompt_tokens:,} prompt tokens "
         f"({usage.cached_tokens:,} from the prefix cache), "
         f"{usage.completion_tokens:,} generated, {cost}"
     )
@@ -215,3 +239,12 @@ def usage_line(usage: Usage) -> str:
 def notice(line: str) -> None:
     """Say one line to the person at the terminal, on standard error."""
     sys.stderr.write(f"tuneful: {line}\n")
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 (another thread may have held it)
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -24,7 +24,7 @@ def snapshot(value: Any) -> Any:
     return [snapshot(v) for v in value] if isinstance(value, list) else value
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """One answer of one predictor.
 
@@ -51,8 +51,8 @@ class Step:
 
     @property
     def usage(self) -> Usage:
-        """What the step has used."""
-        return sum((r.usage for r in self.responses), Usage())
+        """What the step has used; answers from the cache cost nothing."""
+        return sum((r.charged for r in self.responses), Usage())
 
     @property
     def repairs(self) -> int:
@@ -69,7 +69,7 @@ class Step:
         return {kind: n for kind, n in events.items() if n}
 
 
-@dataclass
+@dataclass(slots=True)
 class Trace:
     """The steps of one run, in the order in which they began, and its wall time."""
 
@@ -99,19 +99,26 @@ class Trace:
         return len(self.steps)
 
 
+def paths_of(root: Module) -> dict[int, str]:
+    """Return the path of each predictor of a program, by the identity of its token."""
+    return {id(p.token): path for path, p in root.named_predictors()}
+
+
 class Recorder:
     """Collects the trace of one run of `root`, and knows the path of each of its predictors."""
 
-    def __init__(self, root: Module) -> None:
+    def __init__(self, root: Module, paths: dict[int, str] | None = None) -> None:
         self.trace = Trace()
         self._root = root
-        self._paths: dict[int, str] | None = None
+        self._paths = paths
         self._begun = time.perf_counter()
 
     def path_of(self, token: object) -> str:
         """Return the path of the predictor that carries `token`; one made during the run has none: "<unattached>"."""
-        if self._paths is None:
-            self._paths = {id(p.token): path for path, p in self._root.named_predictors()}
+        if self._root.__dict__.get("token") is token:  # the program is one predictor
+            return ""
+        if self._paths is None or id(token) not in self._paths:
+            self._paths = paths_of(self._root)
         return self._paths.get(id(token), "<unattached>")
 
     def finish(self) -> Trace:
@@ -129,9 +136,14 @@ def current_recorder() -> Recorder | None:
 
 
 @contextmanager
-def recording(root: Module) -> Iterator[Recorder]:
-    """Record a run of `root` in a trace of its own, also inside another run."""
-    recorder = Recorder(root)
+def recording(root: Module, paths: dict[int, str] | None = None) -> Iterator[Recorder]:
+    """Record a run of `root` in a trace of its own, also inside another run.
+
+    Args:
+        root: the program.
+        paths: its `paths_of`, where many runs are recorded of it; looked up anew for a predictor that it lacks.
+    """
+    recorder = Recorder(root, paths)
     token = _recorder.set(recorder)
     try:
         yield recorder

@@ -12,7 +12,7 @@ import pydantic
 from pydantic import TypeAdapter
 
 from tuneful.errors import SignatureError, nearest
-from tuneful.spec.types import adapter_for, is_optional, type_name
+from tuneful.spec.types import adapter_for, is_optional, members, type_name
 
 Role = Literal["input", "output"]
 
@@ -88,6 +88,21 @@ class Field:
     def adapter(self) -> TypeAdapter[Any]:
         """Pydantic's validator of the type and the constraints."""
         return adapter_for(self.annotation)
+
+    @cached_property
+    def kinds(self) -> tuple[Any, ...]:
+        """The members of the type where it is a union, else the type alone."""
+        return members(self.type)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether any text is a value: a `str` without constraints."""
+        return self.type is str and not self.constraints
+
+    @cached_property
+    def reworded(self) -> bool:
+        """Whether somebody has given the field a label of its own."""
+        return self.label not in (self.name, infer_label(self.name))
 
     @property
     def optional(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from tuneful.errors import SignatureError, nearest
 from tuneful.spec.fields import MISSING, Field, Role
+from tuneful.spec.media import Audio, File, Image
 
 _BUILTIN_TYPES = (
     "str", "int", "float", "bool", "bytes", "list", "dict", "tuple", "set", "frozenset", "object", "complex",
@@ -31,6 +32,7 @@ _TYPE_MAKERS = ("typing", "types", "typing_extensions")  # where the classes of 
 KNOWN_TYPES: dict[str, Any] = {
     **{n: getattr(builtins, n) for n in _BUILTIN_TYPES},
     **{n: getattr(typing, n) for n in _TYPING_NAMES},
+    **{kind.__name__: kind for kind in (Image, Audio, File)},
     "None": None,
 }
 

@@ -73,6 +73,10 @@ class Prediction(Example):
         cls, completions: Completions | Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], signature: Any = None
     ) -> Self:
         """Build a prediction whose fields are those of the first completion."""
+        if isinstance(completions, list) and len(completions) == 1:  # the usual case; its columns are made if asked for
+            made = cls(completions[0])
+            made.__dict__["_completions"] = (completions, signature)
+            return made
         several = completions if isinstance(completions, Completions) else Completions(completions, signature)
         if not len(several):
             raise DataError("a prediction needs at least one completion.")
@@ -83,7 +87,9 @@ class Prediction(Example):
     @property
     def completions(self) -> Completions:
         """All answers, this prediction's own first."""
-        found: Completions | None = self.__dict__["_completions"]
+        found = self.__dict__["_completions"]
+        if isinstance(found, tuple):
+            found = self.__dict__["_completions"] = Completions(*found)
         return found if found is not None else Completions([self._store])
 
     @property

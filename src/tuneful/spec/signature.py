@@ -107,8 +107,12 @@ class Signature(metaclass=_ClassForm):
             "name": name,
             "instructions": inspect.cleandoc(instructions) if instructions else default_instructions(ordered),
             "_fields": by_name,
+            "_inputs": {n: f for n, f in by_name.items() if f.role == "input"},
+            "_outputs": {n: f for n, f in by_name.items() if f.role == "output"},
         }
         self.__dict__.update(state)
+        text = f"{_side(self._inputs.values())} -> {_side(self._outputs.values())}"
+        self.__dict__.update(_text=text, _hash=hash((self.instructions, tuple(by_name), text)))
 
     @classmethod
     def _make(cls, name: str, instructions: str | None, fields: Iterable[Field]) -> Signature:
@@ -126,12 +130,12 @@ class Signature(metaclass=_ClassForm):
     @property
     def input_fields(self) -> dict[str, Field]:
         """Input fields by name, in order."""
-        return {n: f for n, f in self._fields.items() if f.role == "input"}
+        return dict(self._inputs)
 
     @property
     def output_fields(self) -> dict[str, Field]:
         """Output fields by name, in order."""
-        return {n: f for n, f in self._fields.items() if f.role == "output"}
+        return dict(self._outputs)
 
     @property
     def signature(self) -> str:
@@ -147,13 +151,15 @@ class Signature(metaclass=_ClassForm):
     def _all(self) -> list[Field]:
         return list(self._fields.values())
 
+    # Made once: a signature never changes, and is read at every call.
     _fields: dict[str, Field]
+    _inputs: dict[str, Field]
+    _outputs: dict[str, Field]
+    _text: str
+    _hash: int
 
     def __str__(self) -> str:
-        def side(fields: Iterable[Field]) -> str:
-            return ", ".join(f"{f.name}: {type_name(f.type)}" if f.typed else f.name for f in fields)
-
-        return f"{side(self.input_fields.values())} -> {side(self.output_fields.values())}"
+        return self._text
 
     def __repr__(self) -> str:
         head = "" if self.name == "Signature" else f"{self.name}: "
@@ -162,10 +168,10 @@ class Signature(metaclass=_ClassForm):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Signature):
             return NotImplemented
-        return self.instructions == other.instructions and self._all() == other._all()
+        return self is other or (self.instructions == other.instructions and self._all() == other._all())
 
     def __hash__(self) -> int:
-        return hash((self.instructions, tuple(self._fields), str(self)))
+        return self._hash
 
     def equals(self, other: Signature) -> bool:
         """Say whether instructions and fields, types included, are the same. The name does not count."""
@@ -383,3 +389,7 @@ def _members_of(returned: Any) -> dict[str, Any]:
         or (isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"))
     )
     return typing.get_type_hints(returned, include_extras=True) if is_record else {}
+
+
+def _side(fields: Iterable[Field]) -> str:
+    return ", ".join(f"{f.name}: {type_name(f.type)}" if f.typed else f.name for f in fields)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
 from pathlib import Path
 from typing import Any, Self
+
+from tuneful.store.wal import opened
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
@@ -28,13 +29,7 @@ class Journal:
     def __init__(self, path: str | Path | None, run: str | None) -> None:
         self._run = run or ""
         self._lock = threading.Lock()
-        target = ":memory:" if path is None or run is None else str(path)
-        if target != ":memory:":
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        self._db = opened(Path(":memory:") if path is None or run is None else Path(path), _SCHEMA)
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return the record under a key, or None."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from tuneful.adapters.base import Adapter
@@ -18,7 +19,7 @@ from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
-from tuneful.wire.response import Choice, Response, Usage
+from tuneful.wire.response import Choice, Delta, Response, Usage
 
 Script = Callable[[Request], Any] | Sequence[Any]
 
@@ -29,7 +30,8 @@ class ScriptedBackend(Backend):
     Args:
         script: a function (plain or async) or a list. An answer is a text, a list of texts (one for each sample), a
             `Response`, or an exception to raise.
-        seconds: time that each answer takes.
+        seconds: time that each answer takes; the pieces of a streamed one are spread over it.
+        piece: characters of a piece of a streamed answer; None cuts it into words.
         capabilities: what it claims to enforce.
         local: whether it counts as a local model, whose calls cost nothing.
     """
@@ -39,12 +41,14 @@ class ScriptedBackend(Backend):
         script: Script,
         *,
         seconds: float = 0.0,
+        piece: int | None = None,
         capabilities: Capabilities | None = None,
         local: bool = True,
     ) -> None:
         self.local = local
         self._script = script
         self._seconds = seconds
+        self._piece = piece
         self._lock = threading.Lock()
         self.requests: list[Request] = []
         self.capabilities = capabilities or Capabilities()
@@ -53,11 +57,32 @@ class ScriptedBackend(Backend):
 
     async def complete(self, request: Request) -> Response:
         """Answer by the script."""
+        return await self._answer(request, self._seconds)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Answer by the script, piece by piece: the thoughts of a sample in one, then its text."""
+        response = await self._answer(request, 0)
+        for index, choice in enumerate(response.choices):
+            if choice.reasoning:
+                yield Delta("", choice.reasoning, index)
+            pieces = self._pieces(choice.text)
+            for piece in pieces:
+                if self._seconds:
+                    await asyncio.sleep(self._seconds / len(pieces))
+                yield Delta(piece, index=index)
+        yield response
+
+    def _pieces(self, text: str) -> list[str]:
+        if self._piece is None:
+            return re.findall(r"\s*\S+|\s+\Z", text)
+        return [text[i : i + self._piece] for i in range(0, len(text), self._piece)]
+
+    async def _answer(self, request: Request, seconds: float) -> Response:
         with self._lock:
             index = len(self.requests)
             self.requests.append(request)
-        if self._seconds:
-            await asyncio.sleep(self._seconds)
+        if seconds:
+            await asyncio.sleep(seconds)
         answer = self._script(request) if callable(self._script) else self._listed(index)
         if inspect.isawaitable(answer):
             answer = await answer
@@ -100,12 +125,13 @@ class ScriptedLM(LM):
         script: Script,
         *,
         seconds: float = 0.0,
+        piece: int | None = None,
         capabilities: Capabilities | None = None,
         local: bool = True,
         model: str = "scripted",
         **options: Any,
     ) -> None:
-        self._scripted = ScriptedBackend(script, seconds=seconds, capabilities=capabilities, local=local)
+        self._scripted = ScriptedBackend(script, seconds=seconds, piece=piece, capabilities=capabilities, local=local)
         super().__init__(model, backend=self._scripted, **{"cache": False, **options})
 
     @property

@@ -21,6 +21,7 @@ class Capabilities:
         answer_tokens: longest answer, where known.
         media: kinds of media that it takes; None where that is not known.
         refuses: sampling options that it does not take; to set one is an error before any call.
+        untempered: sampling options beside which it takes no temperature.
         in_flight: requests that it wants at once, where it is far more than a person would think of (batches).
     """
 
@@ -33,4 +34,5 @@ class Capabilities:
     answer_tokens: int | None = None
     media: frozenset[MediaKind] | None = None
     refuses: frozenset[str] = frozenset()
+    untempered: frozenset[str] = frozenset()
     in_flight: int | None = None
