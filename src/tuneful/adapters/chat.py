@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
@@ -112,14 +112,16 @@ def _sections(fields: Mapping[str, Field], values: Values) -> str:
     parts = []
     for name, field in fields.items():
         if name in values:
-            text = _OPENING.sub(r"[[\\\1\2", write_value(field, values[name]))
+            text = write_value(field, values[name])
+            if "[[" in text:
+                text = _OPENING.sub(r"[[\\\1\2", text)
             label = f"{field.label}:\n" if field.reworded else ""
             parts.append(f"{_marker(name)}\n{label if field.role == 'input' else ''}{text}")
     return "\n\n".join(parts)
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(r"[[\1", text)
+    return _ESCAPED.sub(r"[[\1", text) if "[[" in text else text
 
 
 def _held_back(section: str) -> str:
@@ -130,27 +132,29 @@ def _held_back(section: str) -> str:
     return _ESCAPE_BEGUN.sub("", section)
 
 
-def _marks(text: str) -> Iterator[re.Match[str]]:
-    """Yield the markers: at most one a line, and only lines with brackets are looked at."""
+def _marks(text: str) -> list[re.Match[str]]:
+    """Return the markers: at most one a line, and only lines with brackets are looked at."""
+    found = []
     at = text.find("[[")
     while at >= 0:
-        mark = _MARKER.match(text, text.rfind("\n", 0, at) + 1)
-        if mark:
-            yield mark
+        if mark := _MARKER.match(text, text.rfind("\n", 0, at) + 1):
+            found.append(mark)
         line_end = text.find("\n", at)
         at = text.find("[[", line_end) if line_end >= 0 else -1
+    return found
 
 
-def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield name and text of the first section of each field, and whether a marker follows it."""
+def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]) -> list[tuple[str, str, bool]]:
+    """Return name and text of the first section of each field, and whether a marker follows it."""
     by_name = {n.casefold(): n for n in outputs}
-    seen = set()
-    for mark, following in pairwise([*_marks(text), None]):
-        assert mark is not None
-        name = by_name.get(mark.group(1).casefold())
-        if name is None or name in seen:
+    marks = _marks(text)
+    found: dict[str, tuple[str, str, bool]] = {}
+    for mark, following in zip_longest(marks, marks[1:]):
+        name = by_name.get(mark[1].casefold())
+        if name is None or name in found:
             continue
-        if name != mark.group(1):
+        if name != mark[1]:
             salvages.append("marker in other case")
-        seen.add(name)
-        yield name, text[mark.end() : following.start() if following else len(text)], following is not None
+        end = following.start() if following else len(text)
+        found[name] = (name, text[mark.end() : end], following is not None)
+    return list(found.values())

@@ -51,8 +51,18 @@ def holds_media(signature: Signature, values: Values) -> bool:
     return bool(found)
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@lru_cache(maxsize=512)
+def _any_media(signature: Signature) -> bool:
+    return any(_declares_media(f.type) for f in signature.input_fields.values())
+
+
 def _with_placeholders(signature: Signature, values: Values, found: list[Media]) -> Values:
     """Return the values with a placeholder for each medium among the inputs, and put the media into `found`."""
+    if not _any_media(signature) and all(type(v) in _PLAIN for v in values.values()):
+        return values  # nearly always
     changed: dict[str, Any] = {}
     for name, field in signature.input_fields.items():
         value = values.get(name)

@@ -82,7 +82,8 @@ async def roll_out(
 ) -> Row:
     """Run a program on an example and score it.
 
-    `paths` are the program's `paths_of`, where it runs many times. What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row.
+    What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row. `paths` are
+    the program's `paths_of`, where it runs many times.
     """
     row = Row(example)
     begun = time.perf_counter()

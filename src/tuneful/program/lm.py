@@ -168,7 +168,16 @@ class LM:
             return request
         if self._extra and extra != self._extra:
             extra = tuple(sorted({**dict(self._extra), **dict(request.extra)}.items()))
-        return replace(request, sampling=sampling, extra=extra)
+        return Request(
+            request.messages,
+            sampling,
+            request.grammar,
+            request.json_schema,
+            extra,
+            request.tools,
+            request.tool_choice,
+            request.stable,
+        )
 
     async def complete(self, request: Request) -> Response:
         """Answer a request, from the cache where it can: charged to every meter in force, kept for `inspect_history`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -135,18 +134,23 @@ def current_recorder() -> Recorder | None:
     return _recorder.get()
 
 
-@contextmanager
-def recording(root: Module, paths: dict[int, str] | None = None) -> Iterator[Recorder]:
-    """Record a run of `root` in a trace of its own, also inside another run.
+class recording:  # noqa: N801 (used as a function; a class, since a generator costs twice as much)
+    """Record a run of `root` in a trace of its own, also inside another run: `with recording(root) as recorder`.
 
     Args:
         root: the program.
         paths: its `paths_of`, where many runs are recorded of it; looked up anew for a predictor that it lacks.
     """
-    recorder = Recorder(root, paths)
-    token = _recorder.set(recorder)
-    try:
-        yield recorder
-    finally:
-        recorder.finish()
-        _recorder.reset(token)
+
+    __slots__ = ("_recorder", "_token")
+
+    def __init__(self, root: Module, paths: dict[int, str] | None = None) -> None:
+        self._recorder = Recorder(root, paths)
+
+    def __enter__(self) -> Recorder:
+        self._token = _recorder.set(self._recorder)
+        return self._recorder
+
+    def __exit__(self, *error: object) -> None:
+        self._recorder.finish()
+        _recorder.reset(self._token)
