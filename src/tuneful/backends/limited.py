@@ -58,6 +58,7 @@ class Limited(Wrapper):
         self._in_flight = 0
         self._departures = 0
         self._cut_at = -1  # the number of the departure at which the limit was last cut
+        self._wanted = 0  # most requests at once since then
         self._paused_until = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._answer_tokens = 100.0  # running mean
@@ -173,12 +174,10 @@ class Limited(Wrapper):
                 charge.correct(usage.total_tokens)
         if self._limit < self._ceiling:
             self._limit = min(self._ceiling, self._limit + 1 / self._limit)
-            if self._limit > 2 * self._most_wanted():
+            self._wanted = max(self._wanted, self._in_flight + len(self._queue))
+            if self._limit > 2 * self._wanted:  # it binds nobody any more
                 self._limit = self._ceiling
             self._let_in()
-
-    def _most_wanted(self) -> int:
-        return max(8, self._in_flight + len(self._queue))
 
     def _refused(self, number: int, error: LMRateLimitError) -> None:
         if error.retry_after_s:
@@ -186,6 +185,7 @@ class Limited(Wrapper):
         if number <= self._cut_at:  # it left before the last cut: it tells nothing new
             return
         self._cut_at = self._departures
+        self._wanted = self._in_flight + len(self._queue)
         self._limit = max(1.0, min(self._limit, self._in_flight) / 2)
         _log.info("%s refuses: now at most %d requests in flight", self.endpoint, self._limit)
 

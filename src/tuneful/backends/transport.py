@@ -69,6 +69,9 @@ class EventStream:
 class Transport:
     """A pool of keep-alive connections. Belongs to the event loop that first uses it.
 
+    Cancelling a call closes its connection once the answer has begun. Before that the library does not let go of a
+    request that it has sent, and the connection is closed when the time limit ends.
+
     Args:
         timeouts: time limits.
         ca_bundle: a PEM file of certificates to trust besides those of the system.
@@ -166,10 +169,12 @@ class Transport:
 
 async def _events(reader: Any) -> AsyncIterator[str]:
     """Cut a body into server-sent events and yield the data of each; one that is cut off is not yielded."""
-    buffer, searched = b"", 0
+    buffer, searched = bytearray(), 0
     while (chunk := await reader.read_chunk()) is not None:
-        buffer += bytes(chunk)
-        if b"\r" in buffer:
+        piece = bytes(chunk)
+        halved = buffer.endswith(b"\r")
+        buffer += piece
+        if halved or b"\r" in piece:
             buffer = buffer.replace(b"\r\n", b"\n")
         if buffer.find(b"\n\n", max(0, searched - 3)) < 0:  # a long event is searched once, not with every chunk
             searched = len(buffer)
@@ -189,7 +194,17 @@ async def _whole(reader: Any) -> bytes:
 
 
 def _names(headers: Any) -> dict[str, str]:
-    return {str(k).lower(): str(v) for k, v in headers.items()}
+    try:
+        return {str(k).lower(): str(v) for k, v in headers.items()}
+    except ValueError:  # one that is not ASCII, which the library does not hand out
+        return {str(k).lower(): value for k in headers if (value := _ascii(headers, k)) is not None}
+
+
+def _ascii(headers: Any, name: str) -> str | None:
+    try:
+        return str(headers[name])
+    except ValueError:
+        return None
 
 
 def _certificates(path: str) -> bytes:
@@ -219,7 +234,14 @@ def _translated(url: str, limit_s: float) -> Iterator[None]:
             f"{url} did not answer within {limit_s:g} s. Raise `timeout_s`, or lower `max_tokens`."
         ) from error
     except PyreqwestError as error:
-        raise LMTransportError(f"the connection to {url} failed: {error.message}. Is the server up?") from error
+        raise LMTransportError(f"the connection to {url} failed: {_reason(error)}. Is the server up?") from error
+
+
+def _reason(error: PyreqwestError) -> str:
+    """Return what the library says, with the cause at the bottom, which alone tells what to mend."""
+    causes = (getattr(error, "details", None) or {}).get("causes") or [{}]
+    deepest = causes[-1].get("message") or error.message
+    return error.message if deepest == error.message else f"{error.message} ({deepest})"
 
 
 class _Process:

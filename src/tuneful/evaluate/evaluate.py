@@ -117,7 +117,7 @@ class Evaluate:
                 paths=paths,
             )
             watch.add(row)
-            bar.advance("" if watch.mean is None else f"{100 * watch.mean:.1f} %")
+            bar.advance(watch.shown)
             return row
 
         return await gather_bounded(self.devset, one, in_flight(self.num_threads, program))
@@ -143,6 +143,10 @@ class Watch:
     def mean(self) -> float | None:
         """Mean score so far."""
         return self._sum / self._scored if self._scored else None
+
+    def shown(self) -> str:
+        """Return the mean as text."""
+        return "" if self.mean is None else f"{100 * self.mean:.1f} %"
 
     def add(self, row: Row) -> None:
         """Take a row.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -12,12 +12,12 @@ from typing import Any, Protocol
 class Bar(Protocol):
     """Something that is told how far the work is."""
 
-    def advance(self, text: str) -> None:
-        """One more item is done; `text` stands beside the bar."""
+    def advance(self, text: Callable[[], str] = str) -> None:
+        """One more item is done; what `text` returns stands beside the bar."""
 
 
 class _Silent:
-    def advance(self, text: str) -> None:
+    def advance(self, text: Callable[[], str] = str) -> None:
         """Do nothing."""
 
 
@@ -35,8 +35,8 @@ def progress_bar(total: int, title: str, *, display: bool) -> Iterator[Bar]:
     with _bar_class()(total=total, desc=title, file=sys.stderr, dynamic_ncols=True) as bar:
 
         class _Shown:
-            def advance(self, text: str) -> None:
-                bar.set_postfix_str(text, refresh=False)
+            def advance(self, text: Callable[[], str] = str) -> None:
+                bar.set_postfix_str(text(), refresh=False)
                 bar.update()
 
         yield _Shown()

@@ -127,7 +127,7 @@ class Loop:
             ready = _without_own_demos(program, example) if trial.leave_out else program
             identity = own if ready is program else fingerprint(ready)
             record = await self._record(ready, identity, example, trial, watch)
-            bar.advance("")
+            bar.advance()
             return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
 
         with phase("search"), progress_bar(len(trial.rows), "search", display=True) as bar:
@@ -186,7 +186,7 @@ class Loop:
 
         async def one(example: Example) -> Mapping[str, Any]:
             record = await self._record(program, identity, example, Trial({}, ()), watch)
-            bar.advance("")
+            bar.advance()
             return record
 
         return await gather_bounded(block, one, in_flight(None, program))

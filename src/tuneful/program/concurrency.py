@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,26 +29,80 @@ async def gather_bounded(
     Returns:
         One result for each item, in their order.
     """
-    results: list[Any] = [None] * len(items)
-    upcoming = iter(enumerate(items))
+    crew = _Crew(items, work, limit, keep_errors=keep_errors)
+    await crew.finish()
+    return crew.results
 
-    async def worker() -> None:
-        for index, item in upcoming:
+
+class _Crew:
+    """Workers that share one list of items.
+
+    A worker starts the next one when it takes its first item, so there are only as many as ever wait at once: items
+    that are done without waiting (answers from the cache) need one.
+    """
+
+    #: Seconds of work without a wait after which the event loop gets a turn.
+    TURN_S = 0.02
+
+    def __init__(
+        self, items: Sequence[T], work: Callable[[T], Awaitable[Any]], limit: int, *, keep_errors: bool
+    ) -> None:
+        self._upcoming = iter(enumerate(items))
+        self._count = len(items)
+        self._work: Callable[[Any], Awaitable[Any]] = work
+        self._limit = max(1, limit)
+        self._keep_errors = keep_errors
+        self._workers: list[asyncio.Task[None]] = []
+        self._at_work = 0
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.results: list[Any] = [None] * len(items)
+
+    async def finish(self) -> None:
+        """Return when every item is done, or raise the first error; nothing goes on after that."""
+        if not self._count:
+            return
+        self._hire()
+        try:
+            await self._ended
+        finally:
+            for task in self._workers:
+                task.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def _hire(self) -> None:
+        self._at_work += 1
+        task = asyncio.ensure_future(self._worker())
+        task.add_done_callback(self._left)
+        self._workers.append(task)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._at_work -= 1
+        if self._ended.done():
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._ended.set_exception(error)
+        elif task.cancelled():
+            self._ended.cancel()
+        elif not self._at_work:
+            self._ended.set_result(None)
+
+    async def _worker(self) -> None:
+        alone = True
+        begun = time.perf_counter()
+        for index, item in self._upcoming:
+            if alone and len(self._workers) < self._limit and index + 1 < self._count:
+                self._hire()
+            alone = False
             try:
-                results[index] = await work(item)
+                self.results[index] = await self._work(item)
             except Exception as error:
-                if not keep_errors:
+                if not self._keep_errors:
                     raise
-                results[index] = error
-
-    workers = [asyncio.ensure_future(worker()) for _ in range(max(1, min(limit, len(items))))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for task in workers:
-            task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-    return results
+                self.results[index] = error
+            if (now := time.perf_counter()) - begun > self.TURN_S:
+                await asyncio.sleep(0)
+                begun = now
 
 
 def in_flight(num_threads: int | None, program: Module) -> int:

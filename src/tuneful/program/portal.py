@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
+import math
 import os
 import sys
 import threading
@@ -253,11 +254,12 @@ class Plainly:
     """A plain function of the user's that is called very often, such as a metric: run where it costs least.
 
     It begins in worker threads, since it may block. Once it has shown itself quick, it is called on the loop itself: a
-    change of thread costs more than it does. It goes back to threads for good when it takes long after all, or asks a
-    model in the blocking way; a call that asked is made again in a thread, whatever it made of the refusal.
+    change of thread costs more than it does. When a call takes long after all, it goes back to threads, until it has
+    shown itself quick for four times as long. When it asks a model in the blocking way it stays there for good, and the
+    call that asked is made again in a thread, whatever it made of the refusal.
     """
 
-    #: Calls in a row that must have been quick, and seconds that are quick and that are too long.
+    #: Calls in a row that must have been quick at first, and seconds that are quick and that are too long.
     TRIALS = 8
     QUICK_S = 0.002
     LONG_S = 0.02
@@ -265,22 +267,32 @@ class Plainly:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._quick = 0
-        self._threads_only = False
+        self._trials: float = self.TRIALS
         self._in_threads = 0
+        self._idle = asyncio.Event()
         self.wanted_to_wait = False
 
     async def __call__(self, *args: Any) -> Any:
         """Call the function, with the current context variables."""
-        quick = self._quick >= self.TRIALS and not self._threads_only
-        if quick and not self._in_threads and portal.inside():  # a call in a thread might hold what this one waits for
+        if self._quick >= self._trials and portal.inside() and await self._threads_idle():
             return await self._here(args)
         self._in_threads += 1
+        self._idle.clear()
         try:
             result, seconds = await portal.in_thread(lambda: self._timed(args))
         finally:
             self._in_threads -= 1
+            if not self._in_threads:
+                self._idle.set()
         self._quick = self._quick + 1 if seconds < self.QUICK_S else 0
         return result
+
+    async def _threads_idle(self) -> bool:
+        """Wait a little until no call is in a thread: it might hold a lock that a call on the loop would wait for."""
+        if self._in_threads:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self.LONG_S)
+        return not self._in_threads
 
     def _timed(self, args: tuple[Any, ...]) -> tuple[Any, float]:
         begun = time.perf_counter()
@@ -297,10 +309,11 @@ class Plainly:
             if not self.wanted_to_wait:
                 raise
         else:
-            self._threads_only |= seconds > self.LONG_S
+            if seconds > self.LONG_S:
+                self._quick, self._trials = 0, 4 * self._trials
             if not self.wanted_to_wait:
                 return result
-        self._threads_only = True
+        self._trials = math.inf
         return await portal.in_thread(lambda: self._function(*args))
 
 
