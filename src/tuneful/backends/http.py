@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from base64 import b64encode
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tuneful.backends.base import Backend
 from tuneful.backends.chat_completions import ChatCompletions
@@ -73,10 +72,10 @@ class HTTPBackend(Backend):
         self._provider = PROVIDERS[provider]
         self.layout = _layout(self._provider)
         self.model = model
-        self.base_url, login = _without_login(_base_url(self._provider, model, api_base))
+        self.base_url = _base_url(self._provider, model, api_base)
         self._own_base = api_base is not None
         self._api_key = api_key
-        self._headers = {**login, **(headers or {})}
+        self._headers = _checked_headers(headers or {})
         self._secrets = _secrets(self._headers)
         self.transport = Transport(Timeouts(timeout_s, connect_timeout_s), ca_bundle)
         self.endpoint = f"{self.base_url}#{model}"
@@ -245,11 +244,6 @@ class HTTPBackend(Backend):
 
 def _base_url(provider: Provider, model: str, api_base: str | None) -> str:
     base = api_base or provider.base_url
-    if "@" in base.partition("://")[2].partition("/")[0]:  # the address is shown, logged and part of keys
-        raise UsageError(
-            f"`api_base` for `{model}` has a user name or password in it. Take it out, and pass api_key=... or "
-            "headers={'Authorization': ...} instead."
-        )
     if not base and provider.base_variable:
         base = os.environ.get(provider.base_variable, "")
         if not base:
@@ -258,6 +252,11 @@ def _base_url(provider: Provider, model: str, api_base: str | None) -> str:
             )
         if "/openai" not in base:
             base = f"{base.rstrip('/')}/openai/v1"
+    if "@" in base.partition("://")[2].partition("/")[0]:  # the address is shown, logged and part of keys
+        raise UsageError(
+            f"`api_base` for `{model}` has a user name or password in it. Take it out, and pass api_key=... or "
+            "headers={'Authorization': ...} instead."
+        )
     return base.rstrip("/")
 
 
@@ -298,16 +297,19 @@ def _until(date: str) -> float | None:
         return None
 
 
-def _without_login(url: str) -> tuple[str, dict[str, str]]:
-    """Return an address without the name and password in it, and the header that says them instead."""
-    if "@" not in url:
-        return url, {}
-    parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, {}
-    token = b64encode(unquote(login).encode()).decode()
-    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {token}"}
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers. Raises UsageError for one that cannot be sent, without its value, which may be a secret."""
+    for name, value in headers.items():
+        if (
+            not isinstance(value, str)
+            or not value.isprintable()
+            or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
+        ):
+            raise UsageError(
+                f"the header {name!r} cannot be sent: a name has letters, digits and hyphens, and a value is a text "
+                "without line breaks and other control characters."
+            )
+    return dict(headers)
 
 
 def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
