@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuneful.adapters.chat import ChatAdapter
     from tuneful.adapters.compact import CompactAdapter
     from tuneful.adapters.json import JSONAdapter
-    from tuneful.backends.batch import Batch
+    from tuneful.backends.batch.settings import Batch
     from tuneful.backends.budget import Budget
     from tuneful.backends.cache import Cache
     from tuneful.backends.models import Price
@@ -89,7 +89,7 @@ _HOMES = {
     "tuneful.adapters.chat": ("ChatAdapter",),
     "tuneful.adapters.compact": ("CompactAdapter",),
     "tuneful.adapters.json": ("JSONAdapter",),
-    "tuneful.backends.batch": ("Batch",),
+    "tuneful.backends.batch.settings": ("Batch",),
     "tuneful.backends.budget": ("Budget",),
     "tuneful.backends.cache": ("Cache",),
     "tuneful.backends.models": ("Price",),

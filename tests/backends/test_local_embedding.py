@@ -6,7 +6,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.backends import local
-from tuneful.backends.local_embedding import LocalEmbeddings
+from tuneful.backends.embed.local import LocalEmbeddings
 
 loads = [
     pytest.mark.model,

@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 import pytest
 
 import tuneful as tf
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.backends.models import FAMILIES, ModelFacts, Price, facts_of
-from tuneful.backends.providers import PROVIDERS
 
 
 @pytest.mark.parametrize(

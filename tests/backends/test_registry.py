@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import tuneful as tf
-from tuneful.backends.http import HTTPBackend
-from tuneful.backends.providers import PROVIDERS
+from tuneful.backends.http.backend import HTTPBackend
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.backends.registry import create
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import tuneful as tf
-from tuneful.backends import static_embedding
-from tuneful.backends.static_embedding import StaticEmbeddings
+from tuneful.backends.embed import static as static_embedding
+from tuneful.backends.embed.static import StaticEmbeddings
 
 np = pytest.importorskip("numpy")
 tokenizers = pytest.importorskip("tokenizers")

@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import ChatCompletionsReader, from_body, to_body
+from tuneful.backends.http.chat_completions import ChatCompletionsReader, from_body, to_body
+from tuneful.backends.http.refusal import error_of
 from tuneful.backends.models import facts_of
-from tuneful.backends.refusal import error_of
 from tuneful.errors import ContextWindowExceededError, LMError, LMTransportError, MissingExtraError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import REPETITION_STEP, ChatCompletionsReader, to_body
+from tuneful.backends.http.chat_completions import REPETITION_STEP, ChatCompletionsReader, to_body
 from tuneful.errors import LMTimeoutError, MissingExtraError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tuneful.backends.base import Backend
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.backends.local import LocalBackend
-from tuneful.backends.providers import PROVIDERS
 from tuneful.errors import UsageError, nearest
 from tuneful.wire.request import SAMPLING_OPTIONS
 
@@ -42,7 +42,7 @@ def create(model: str, *, api_base: str | None, api_key: str | None, options: di
             )
         prefix, name = "openai", model
     # Loads the HTTP client, which a program on the embedded model never needs.
-    from tuneful.backends.http import HTTPBackend
+    from tuneful.backends.http.backend import HTTPBackend
 
     options = _checked(options, HTTPBackend)
     return HTTPBackend(name, provider=prefix, api_base=api_base, api_key=api_key, **options)

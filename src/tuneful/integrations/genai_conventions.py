@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tuneful.backends.providers import PROVIDERS
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.wire.messages import Media, Message, ToolCall
 from tuneful.wire.request import Request
 from tuneful.wire.response import Choice, Response

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.cache import Cache
-from tuneful.backends.embedding import EmbeddingBackend, Vectors, create, request_for, rows_of
+from tuneful.backends.embed.embedding import EmbeddingBackend, Vectors, create, request_for, rows_of
 from tuneful.backends.limited import Limited
 from tuneful.backends.metered import Metered, note_hit
 from tuneful.backends.models import Price, facts_of

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from tuneful.backends.base import Backend, Hearing
-from tuneful.backends.batch import Batch
+from tuneful.backends.batch.settings import Batch
 from tuneful.backends.cached import Cached
 from tuneful.backends.limited import Limited
 from tuneful.backends.local import is_available
@@ -97,7 +97,7 @@ class LM:
             source = backend
         self._share: float | None = None  # of the list price
         if batch is not False:
-            from tuneful.backends.batched import batched  # loads SQLite, which few need here
+            from tuneful.backends.batch.batched import batched  # loads SQLite, which few need here
 
             self._share, source = source.batch_price, batched(source, model, batch)
         retries = num_retries if num_retries is not None else 3 * (backend is None)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tuneful.backends.chat_completions import ChatCompletions
+from tuneful.backends.http.chat_completions import ChatCompletions
 from tuneful.errors import LMInvalidRequestError, LMServerError, LMTimeoutError, LMTransportError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import MediaKind, Tool, user
@@ -21,8 +21,8 @@ from tuneful.wire.request import Request, Sampling
 from tuneful.wire.response import Choice
 
 if TYPE_CHECKING:
-    from tuneful.backends.http import HTTPBackend
-    from tuneful.backends.transport import Reply
+    from tuneful.backends.http.backend import HTTPBackend
+    from tuneful.backends.http.transport import Reply
 
 #: Seconds for one question about the server.
 _PATIENCE_S = 5.0

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import ChatCompletions, usage_of
+from tuneful.backends.http.chat_completions import ChatCompletions, usage_of
 from tuneful.errors import LMServerError, UsageError, nearest
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request
 from tuneful.wire.response import Choice, Response, Usage
 
 if TYPE_CHECKING:
-    from tuneful.backends.http import HTTPBackend
+    from tuneful.backends.http.backend import HTTPBackend
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +183,10 @@ def create(
 def _local(name: str, dimensions: int | None, options: dict[str, Any]) -> EmbeddingBackend:
     # Either loads libraries that only local models need.
     if name == "wordllama":
-        from tuneful.backends.static_embedding import StaticEmbeddings
+        from tuneful.backends.embed.static import StaticEmbeddings
 
         return StaticEmbeddings(dimensions, **_checked(options, StaticEmbeddings.options))
-    from tuneful.backends.local_embedding import LocalEmbeddings
+    from tuneful.backends.embed.local import LocalEmbeddings
 
     if dimensions is not None:
         raise UsageError(
@@ -201,7 +201,7 @@ def _over_http(
 ) -> EmbeddingBackend:
     # Loads the HTTP client, which a program on local models never needs.
     from tuneful.backends import registry
-    from tuneful.backends.http import HTTPBackend
+    from tuneful.backends.http.backend import HTTPBackend
 
     if model.startswith("litellm/"):
         raise UsageError(

@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 import tuneful as tf
-from tuneful.backends.gemini import Gemini
+from tuneful.backends.http.gemini import Gemini
 from tuneful.backends.models import ModelFacts
 from tuneful.wire.messages import Media, Message, Tool, ToolCall, assistant, system, user
 from tuneful.wire.request import Request, Sampling

@@ -19,13 +19,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import tuneful as tf
-from tuneful.backends import batch_submission
 from tuneful.backends.base import Backend
-from tuneful.backends.batch import Batch
-from tuneful.backends.batched import Batched
+from tuneful.backends.batch import submission as batch_submission
+from tuneful.backends.batch.batched import Batched
+from tuneful.backends.batch.settings import Batch
 from tuneful.backends.budget import Meter
-from tuneful.backends.chat_completions import to_body
-from tuneful.backends.http import HTTPBackend
+from tuneful.backends.http.backend import HTTPBackend
+from tuneful.backends.http.chat_completions import to_body
 from tuneful.backends.metered import metered
 from tuneful.backends.models import Price
 from tuneful.program.concurrency import in_flight
@@ -780,7 +780,7 @@ async def test_a_batch_is_looked_for_on_every_page(server, backend):
 
 SCRIPT = """
 import sys, tuneful as tf
-from tuneful.backends.batch import Batch
+from tuneful.backends.batch.settings import Batch
 url, path, key = sys.argv[1:]
 batch = Batch(gather_s=0.3, poll_s=0.02, longest_poll_s=0.05, path=path)
 tf.configure(lm=tf.LM("openai/gpt-4o-mini", api_base=url, api_key=key, batch=batch), adapter="chat", cache=False)
@@ -885,10 +885,10 @@ def test_a_run_that_was_killed_between_upload_and_reply_pays_once(server, run, b
 
 
 async def test_progress_is_told(server, backend, caplog):
-    with caplog.at_level(logging.INFO, logger="tuneful.backends.batched"):
+    with caplog.at_level(logging.INFO, logger="tuneful.backends.batch.batched"):
         await ask(backend, "a", "b")
 
-    told = [r.getMessage() for r in caplog.records if r.name == "tuneful.backends.batched"]
+    told = [r.getMessage() for r in caplog.records if r.name == "tuneful.backends.batch.batched"]
     assert told[0].startswith("batch batch_0 submitted: 2 requests")
     assert "batch batch_0 is in_progress: 0 of 2 requests done, 0 of them failed" in told
     assert told[-1].startswith("batch batch_0 is completed: 2 answered, 0 failed")

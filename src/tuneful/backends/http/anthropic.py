@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tuneful.backends.layout import add_extra, arguments_of
+from tuneful.backends.http.layout import add_extra, arguments_of
+from tuneful.backends.http.refusal import error_of
 from tuneful.backends.models import ModelFacts
-from tuneful.backends.refusal import error_of
 from tuneful.errors import LMInvalidRequestError, LMServerError, LMTransportError
 from tuneful.wire.messages import Media, Message, Tool, ToolCall
 from tuneful.wire.request import Request, Sampling

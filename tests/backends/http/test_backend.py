@@ -8,9 +8,9 @@ import traceback
 import pytest
 
 import tuneful as tf
-from tuneful.backends.chat_completions import to_body
-from tuneful.backends.http import HTTPBackend
-from tuneful.backends.providers import PROVIDERS
+from tuneful.backends.http.backend import HTTPBackend
+from tuneful.backends.http.chat_completions import to_body
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.wire.messages import system, user
 from tuneful.wire.request import Request, Sampling
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import tuneful as tf
-from tuneful.backends.http import HTTPBackend
+from tuneful.backends.http.backend import HTTPBackend
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request
 

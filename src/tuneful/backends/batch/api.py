@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuneful.backends.refusal import error_of
+from tuneful.backends.http.refusal import error_of
 from tuneful.errors import (
     LMError,
     LMInvalidRequestError,
@@ -25,8 +25,8 @@ from tuneful.wire.request import Request
 from tuneful.wire.response import Response
 
 if TYPE_CHECKING:
-    from tuneful.backends.http import HTTPBackend
-    from tuneful.backends.transport import Reply
+    from tuneful.backends.http.backend import HTTPBackend
+    from tuneful.backends.http.transport import Reply
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneful.backends.embedding import EmbeddingBackend, Vectors
+from tuneful.backends.embed.embedding import EmbeddingBackend, Vectors
 from tuneful.errors import MissingExtraError, NotConfiguredError, UsageError
 from tuneful.wire.response import Usage
 

@@ -14,8 +14,8 @@ import time
 import pytest
 
 import tuneful as tf
-from tuneful.backends.http import HTTPBackend
-from tuneful.backends.transport import Timeouts, Transport
+from tuneful.backends.http.backend import HTTPBackend
+from tuneful.backends.http.transport import Timeouts, Transport
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response
@@ -406,7 +406,7 @@ class Reader:
 @pytest.mark.parametrize("every", [1, 2, 3, 7, 10_000])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 async def test_events_are_cut_wherever_the_chunks_end(every, end):
-    from tuneful.backends.transport import _events
+    from tuneful.backends.http.transport import _events
 
     lines = [
         ": a comment",
@@ -427,7 +427,7 @@ async def test_events_are_cut_wherever_the_chunks_end(every, end):
 
 
 async def test_the_events_of_a_huge_stream_take_time_in_proportion():
-    from tuneful.backends.transport import _events
+    from tuneful.backends.http.transport import _events
 
     body = b"data: " + b"x" * 30_000_000 + b"\n\n"
     (event,) = [event async for event in _events(Reader(body, 10_000))]

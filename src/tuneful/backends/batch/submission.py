@@ -15,8 +15,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from tuneful.backends.batch import Batch
-from tuneful.backends.batch_api import BatchAPI, BatchState, Outcome
+from tuneful.backends.batch.api import BatchAPI, BatchState, Outcome
+from tuneful.backends.batch.settings import Batch
 from tuneful.backends.retried import RETRYABLE
 from tuneful.errors import LMInvalidRequestError, LMServerError, TunefulError, UsageError
 from tuneful.store.batches import Batches, BatchRow

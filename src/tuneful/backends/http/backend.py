@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from tuneful.backends.base import Backend
-from tuneful.backends.chat_completions import ChatCompletions
-from tuneful.backends.layout import Layout
+from tuneful.backends.http.chat_completions import ChatCompletions
+from tuneful.backends.http.layout import Layout
+from tuneful.backends.http.providers import PROVIDERS, Provider
+from tuneful.backends.http.refusal import error_of
+from tuneful.backends.http.transport import Reply, Timeouts, Transport
 from tuneful.backends.models import facts_of
-from tuneful.backends.providers import PROVIDERS, Provider
-from tuneful.backends.refusal import error_of
-from tuneful.backends.transport import Reply, Timeouts, Transport
 from tuneful.errors import LMAuthError, LMError, LMServerError, LMTransportError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request
@@ -31,11 +31,11 @@ _ODD = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticE
 
 def _layout(provider: Provider) -> Layout:
     if provider.layout == "anthropic":
-        from tuneful.backends.anthropic import Anthropic
+        from tuneful.backends.http.anthropic import Anthropic
 
         return Anthropic()
     if provider.layout == "gemini":
-        from tuneful.backends.gemini import Gemini
+        from tuneful.backends.http.gemini import Gemini
 
         return Gemini()
     return ChatCompletions(provider.grammar_field)
@@ -231,8 +231,8 @@ class HTTPBackend(Backend):
     # --- the rest ---
 
     async def probe(self) -> Capabilities:
-        """Ask the server what it can do; see `tuneful.backends.probe`."""
-        from tuneful.backends.probe import probe
+        """Ask the server what it can do; see `tuneful.backends.http.probe`."""
+        from tuneful.backends.http.probe import probe
 
         self.capabilities = await probe(self)
         return self.capabilities

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import tuneful as tf
-from tuneful.backends.chat_completions import ChatCompletions
+from tuneful.backends.http.chat_completions import ChatCompletions
 from tuneful.backends.models import ModelFacts
 from tuneful.wire.messages import Media, Message, Tool, ToolCall, user
 from tuneful.wire.request import Request, Sampling

@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuneful.backends.base import Backend, Wrapper
-from tuneful.backends.batch import Batch
-from tuneful.backends.batch_api import BatchAPI, Outcome
-from tuneful.backends.batch_submission import Submission
+from tuneful.backends.batch.api import BatchAPI, Outcome
+from tuneful.backends.batch.settings import Batch
+from tuneful.backends.batch.submission import Submission
+from tuneful.backends.http.providers import PROVIDERS
 from tuneful.backends.metered import meters
-from tuneful.backends.providers import PROVIDERS
 from tuneful.errors import BudgetExceeded, LMServerError, TunefulError, UsageError
 from tuneful.store.batches import Batches, BatchRow
 from tuneful.wire.capabilities import Capabilities
@@ -28,7 +28,7 @@ from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response, Usage
 
 if TYPE_CHECKING:
-    from tuneful.backends.http import HTTPBackend
+    from tuneful.backends.http.backend import HTTPBackend
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tuneful.backends.embedding import EmbeddingBackend, Vectors, vectors_of
+from tuneful.backends.embed.embedding import EmbeddingBackend, Vectors, vectors_of
+from tuneful.backends.http.refusal import error_of
 from tuneful.backends.local import NAMED_MODELS, LocalSettings, _Engine, _engine, find_model
-from tuneful.backends.refusal import error_of
 from tuneful.errors import ContextWindowExceededError, MissingExtraError
 
 #: Bytes of a file in which its own settings stand.

@@ -6,8 +6,8 @@ import struct
 import pytest
 
 import tuneful as tf
-from tuneful.backends.embedding import HTTPEmbeddings, create, request_for, rows_of
-from tuneful.backends.http import HTTPBackend
+from tuneful.backends.embed.embedding import HTTPEmbeddings, create, request_for, rows_of
+from tuneful.backends.http.backend import HTTPBackend
 
 KEY = "sk-do-not-show-me-0123456789"
 

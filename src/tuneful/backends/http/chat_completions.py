@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tuneful.backends.http.refusal import error_of
 from tuneful.backends.models import ModelFacts
-from tuneful.backends.refusal import error_of
 from tuneful.errors import LMServerError, LMTransportError
 from tuneful.wire.messages import Media, Message, Tool, ToolCall
 from tuneful.wire.request import Request, Sampling

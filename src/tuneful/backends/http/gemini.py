@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from tuneful.backends.chat_completions import REPETITION_STEP
-from tuneful.backends.layout import add_extra, arguments_of
+from tuneful.backends.http.chat_completions import REPETITION_STEP
+from tuneful.backends.http.layout import add_extra, arguments_of
+from tuneful.backends.http.refusal import error_of
 from tuneful.backends.models import ModelFacts
-from tuneful.backends.refusal import error_of
 from tuneful.errors import LMError, LMInvalidRequestError, LMServerError, LMTransportError
 from tuneful.wire.messages import Media, Message, Tool, ToolCall
 from tuneful.wire.request import Request, Sampling

@@ -1,0 +1,1 @@
+"""Models over HTTP: a provider, its layout, the transport."""
