@@ -121,7 +121,7 @@ async def test_cancelling_some_does_not_cancel_the_call_for_the_others(cache, fi
     assert sum(isinstance(f, asyncio.CancelledError) for f in found) == 5
     assert {f.text for f in found if isinstance(f, Response)} == {"x"}
     assert (model.calls, model.cancelled) == (1, 0)
-    assert model.lm.backend._flights == {}
+    assert model.lm._cached._flights == {}
     assert (await model.lm.complete(HELLO)).hit
 
 

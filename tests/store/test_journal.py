@@ -139,3 +139,9 @@ def test_what_was_written_survives_a_kill(path):
     journal.write("after", {"i": 50})
     assert len(journal) == 51
     journal.close()
+
+
+def test_half_a_character_is_kept_as_it_is(tmp_path):
+    with Journal(tmp_path / "j.sqlite", "run") as journal:
+        journal.write("k", {"text": "\ud83d é"})
+        assert journal.read("k") == {"text": "\ud83d é"}

@@ -15,14 +15,14 @@ class Sampled(Wrapper):
     """Turns a request for n samples into n requests where the service takes one at a time.
 
     A service that takes `n` and gives fewer is asked for the rest. Each sample has a number of its own, which seeds it.
+    It stands around the cache, so that samples that were paid for are kept even where a later one fails.
     """
 
     async def complete(self, request: Request) -> Response:
         """Answer one request with `sampling.n` choices."""
         wanted = request.sampling.n
         if wanted == 1:
-            response = await self.inner.complete(request)
-            return response if len(response.choices) == 1 else _first(response, 1)
+            return _first(await self.inner.complete(request), 1)
         first = await self.inner.complete(request) if self.inner.several else None
         have = len(first.choices) if first else 0
         if first is not None and have >= wanted:
@@ -32,8 +32,9 @@ class Sampled(Wrapper):
             replace(request, sampling=replace(sampling, n=1, sample=sampling.sample + i)) for i in range(have, wanted)
         ]
         parts = [*([first] if first else []), *await self._each(singles)]
-        usage = sum((p.usage for p in parts), Usage())
-        return Response(tuple(c for p in parts for c in p.choices), usage, parts[0].model)
+        hit = all(p.hit for p in parts)
+        usage = sum((p.usage if hit else p.charged for p in parts), Usage())
+        return Response(tuple(c for p in parts for c in p.choices), usage, parts[0].model, hit)
 
     async def _each(self, singles: Sequence[Request]) -> list[Response]:
         """Ask for single samples, side by side where asking waits for anything. The first failure ends all."""

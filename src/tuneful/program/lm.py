@@ -41,7 +41,7 @@ class LM:
     LM('openai/gpt-4o-mini', temperature=0.2, max_tokens=300)
 
     Nothing is loaded and nothing is connected before the first call. A call passes through layers, each a backend that
-    wraps the next: cached, sampled, retried, limited, metered, and the provider.
+    wraps the next: sampled, cached, retried, limited, metered, and the provider.
 
     Args:
         model: `provider/name`: "local/smollm2", "local/PATH.gguf", "openai/gpt-4o-mini", "ollama/llama3.2", ...
@@ -114,7 +114,8 @@ class LM:
             deadline_s = retry_deadline_s if retry_deadline_s is not None else 600.0 if batch is False else math.inf
             path = Limited(path, **limits, longest_pause_s=deadline_s)
             path = Retried(path, retries=retries, deadline_s=deadline_s)
-        self.backend = Cached(Sampled(path), runtime.current_cache)
+        self._cached = Cached(path, runtime.current_cache)
+        self.backend = Sampled(self._cached)
         _check_taken(self.model, self.capabilities, self.sampling)
 
     @property
@@ -192,9 +193,12 @@ class LM:
     async def ask(self, request: Request) -> Response:
         """Do what `complete` does for a request that is as it is sent (`as_sent`)."""
         self._check_length(request)
-        response = self.backend.find(request)
+        at_once = self._cached.answers_at_once(request)
+        if request.sampling.n > 1:
+            return self._noted(request, await portal.bring(self.backend.complete(request), immediate=at_once))
+        response = self._cached.find(request)  # in the thread that asks: a hit changes no thread
         if response is None:
-            response = await portal.bring(self.backend.ask(request), immediate=self.backend.answers_at_once(request))
+            response = await portal.bring(self._cached.ask(request), immediate=at_once)
         return self._noted(request, response)
 
     def _check_length(self, request: Request) -> None:
@@ -222,10 +226,13 @@ class LM:
                 yield self._noted(request, part) if isinstance(part, Response) else part
 
     def _noted(self, request: Request, response: Response) -> Response:
-        if response.hit:
-            note_hit(self.model)
+        if response.hit or response.usage.hits:
+            note_hit(self.model, 1 if response.hit else response.usage.hits)
+        wanted = request.sampling.n
+        if len(response.choices) > wanted:  # nobody asked for more
+            response = replace(response, choices=response.choices[:wanted])
         runtime.remember(self.model, request, response)
-        if len(response.choices) < request.sampling.n:
+        if len(response.choices) < wanted:
             raise LMInvalidRequestError(
                 f"`{self.model}` was asked for {request.sampling.n} samples and gave {len(response.choices)}.",
                 model=self.model,

@@ -40,7 +40,7 @@ class Journal:
 
     def write(self, key: str, record: dict[str, Any]) -> None:
         """Append a record. One that is there already stays as it is. Durable when this returns."""
-        text = json.dumps(record, ensure_ascii=False)
+        text = json.dumps(record)  # in ASCII: a model may write halves of characters, which SQLite does not take
         with self._lock:
             self._db.execute(
                 "INSERT OR IGNORE INTO rollout (run, key, record, written) VALUES (?, ?, ?, ?)",
