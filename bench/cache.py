@@ -63,10 +63,10 @@ def main():
             return {f"{name}, same process": same_process, f"{name}, file only": lambda: run(0, cold_passes=0)}
 
         def bare():
-            return server.counted(lambda: run_case(CLIENTS, "pyreqwest", {**load, "template": template}), everything)
+            return server.counted(lambda: run_case(CLIENTS, "aiohttp", {**load, "template": template}), everything)
 
         cases = {
-            "bare pyreqwest, no cache": bare,
+            "bare aiohttp, no cache": bare,
             "bare sqlite3": lambda: run_case(__file__, "sqlite", {"calls": options.calls}),
             **pair("tuneful", "tuneful", Path(folder, "tuneful", "cache.sqlite")),
         }

@@ -12,9 +12,6 @@ from measure import Stopwatch, dispatch, emit
 
 CLIENTS = Path(__file__)
 
-#: pyreqwest's own thread must be done with its last request when Python ends, or the process aborts.
-AT_THE_END_S = 0.1
-
 #: What stands for the question in the body that the bare clients send.
 PLACEHOLDER = "@@question@@"
 
@@ -63,6 +60,7 @@ def text_of(content):
 
 
 def pyreqwest(port, calls, in_flight, template):
+    """Time a client that is not installed with tuneful."""
     from pyreqwest.client import ClientBuilder
 
     async def run():
@@ -77,7 +75,7 @@ def pyreqwest(port, calls, in_flight, template):
             await timed(ask, calls, in_flight)
 
     asyncio.run(run())
-    time.sleep(AT_THE_END_S)
+    time.sleep(0.1)  # its own thread must be done with the last request when Python ends, or the process aborts
 
 
 def aiohttp(port, calls, in_flight, template):

@@ -10,10 +10,9 @@ interface). Over HTTP, server.py answers without a wait, and a bare client stand
 
 import asyncio
 import json
-import time
 from types import SimpleNamespace
 
-from clients import AT_THE_END_S, dspy_lm, metric, questions, tuneful_lm
+from clients import dspy_lm, metric, questions, tuneful_lm
 from measure import PEER, Server, Stopwatch, arguments, dispatch, emit, number, ratio, rounds, run_case, table
 from server import CONTENT
 
@@ -115,38 +114,47 @@ def dspy_engine(calls, in_flight):
 
 
 def bare_http(port, calls, in_flight):
-    """Time a client of HTTP: blocking, asynchronous, and asynchronous with as many in flight as `Evaluate` has."""
-    from pyreqwest.client import ClientBuilder, SyncClientBuilder
+    """Time a client of HTTP: blocking, asynchronous, and asynchronous with as many in flight as `Evaluate` has.
+
+    It has no blocking calls of its own: they run on an event loop in the caller's thread, one after the other.
+    """
+    import aiohttp
 
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     asked = [{"model": "m", "messages": [{"role": "user", "content": "x" * 700 + q}]} for q in questions(calls)]
     figures = {}
-    with SyncClientBuilder().build() as client:
+
+    async def ask(session, body):
+        async with session.post(url, json=body) as response:
+            return json.loads(await response.read())
+
+    async def one_by_one(session, bodies):
+        for body in bodies:
+            await ask(session, body)
+
+    async def run(session):
+        await one_by_one(session, asked[:WARM_UP])
+        with Stopwatch() as watch:
+            await one_by_one(session, asked)
+        figures["async_us"] = watch.figures(calls)["us"]
+        with Stopwatch() as watch:
+            left = iter(asked)
+            await asyncio.gather(*(one_by_one(session, left) for _ in range(in_flight)))
+        figures["evaluate_per_s"] = watch.figures(calls)["calls_per_s"]
+
+    async def opened():
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    with asyncio.Runner() as runner:
+        session = runner.run(opened())
         for part in (asked[:WARM_UP], asked):
             with Stopwatch() as watch:
                 for body in part:
-                    json.loads(bytes(client.post(url).body_json(body).build().send().bytes()))
+                    runner.run(ask(session, body))
         figures["blocking_us"] = watch.figures(calls)["us"]
-
-    async def one_by_one(client, bodies):
-        for body in bodies:
-            response = await client.post(url).body_json(body).build().send()
-            json.loads(bytes(await response.bytes()))
-
-    async def run():
-        async with ClientBuilder().build() as client:
-            for part in (asked[:WARM_UP], asked):
-                with Stopwatch() as watch:
-                    await one_by_one(client, part)
-            figures["async_us"] = watch.figures(calls)["us"]
-            with Stopwatch() as watch:
-                left = iter(asked)
-                await asyncio.gather(*(one_by_one(client, left) for _ in range(in_flight)))
-            figures["evaluate_per_s"] = watch.figures(calls)["calls_per_s"]
-
-    asyncio.run(run())
+        runner.run(run(session))
+        runner.run(session.close())
     emit(figures)
-    time.sleep(AT_THE_END_S)
 
 
 def tuneful_http(port, calls, in_flight):
@@ -203,7 +211,7 @@ def main():
         found = rounds(options.rounds, scripted | http)
     print(f"{options.calls:,} calls, {options.in_flight} in flight in Evaluate; medians of {options.rounds} rounds.")
     show("On a scripted model:", {name: found[name] for name in scripted}, "tuneful")
-    show("Over HTTP, beside the bare client (pyreqwest):", {name: found[name] for name in http}, "bare")
+    show("Over HTTP, beside the bare client (aiohttp):", {name: found[name] for name in http}, "bare")
 
 
 if __name__ == "__main__":

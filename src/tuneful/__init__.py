@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from tuneful.adapters.base import Adapter
     from tuneful.adapters.chat import ChatAdapter
     from tuneful.adapters.compact import CompactAdapter
+    from tuneful.adapters.fallback import FallbackAdapter
     from tuneful.adapters.json import JSONAdapter
+    from tuneful.adapters.tool_calling import ToolCallingAdapter
+    from tuneful.adapters.two_step import TwoStepAdapter
+    from tuneful.adapters.xml import XMLAdapter
     from tuneful.backends.batch.settings import Batch
     from tuneful.backends.budget import Budget
     from tuneful.backends.cache import Cache
@@ -88,7 +92,11 @@ _HOMES = {
     "tuneful.adapters.base": ("Adapter",),
     "tuneful.adapters.chat": ("ChatAdapter",),
     "tuneful.adapters.compact": ("CompactAdapter",),
+    "tuneful.adapters.fallback": ("FallbackAdapter",),
     "tuneful.adapters.json": ("JSONAdapter",),
+    "tuneful.adapters.tool_calling": ("ToolCallingAdapter",),
+    "tuneful.adapters.two_step": ("TwoStepAdapter",),
+    "tuneful.adapters.xml": ("XMLAdapter",),
     "tuneful.backends.batch.settings": ("Batch",),
     "tuneful.backends.budget": ("Budget",),
     "tuneful.backends.cache": ("Cache",),
@@ -134,13 +142,14 @@ __all__ = [
     "BM25", "LM", "Adapter", "AdapterParseError", "Audio", "BaseCallback", "Batch", "BootstrapFewShot", "Budget",
     "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice",
     "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError", "DataError", "Embedder", "Evaluate",
-    "EvaluationError", "EvaluationResult", "Example", "FieldEnded", "FieldPiece", "FieldStarted", "File", "Finished",
-    "Image", "InputError", "InputField", "Integer", "JSONAdapter", "LMAuthError", "LMError", "LMInvalidRequestError",
-    "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError", "LabeledFewShot", "MetricError",
-    "MissingExtraError", "Module", "NotConfiguredError", "OutputField", "Parameter", "Predict", "Prediction", "Price",
-    "Real", "ReasoningPiece", "Retracted", "Retrieve", "Score", "Signature", "SignatureError", "StateError",
-    "Teleprompter", "Trace", "TunefulError", "UsageError", "configure", "context", "ensure_signature",
-    "inspect_history", "majority", "make_signature", "metrics", "settings", "streamify", "testing", "track_usage",
+    "EvaluationError", "EvaluationResult", "Example", "FallbackAdapter", "FieldEnded", "FieldPiece", "FieldStarted",
+    "File", "Finished", "Image", "InputError", "InputField", "Integer", "JSONAdapter", "LMAuthError", "LMError",
+    "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
+    "LabeledFewShot", "MetricError", "MissingExtraError", "Module", "NotConfiguredError", "OutputField", "Parameter",
+    "Predict", "Prediction", "Price", "Real", "ReasoningPiece", "Retracted", "Retrieve", "Score", "Signature",
+    "SignatureError", "StateError", "Teleprompter", "ToolCallingAdapter", "Trace", "TunefulError", "TwoStepAdapter",
+    "UsageError", "XMLAdapter", "configure", "context", "ensure_signature", "inspect_history", "majority",
+    "make_signature", "metrics", "settings", "streamify", "testing", "track_usage",
 ]  # fmt: skip
 
 

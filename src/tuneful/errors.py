@@ -102,6 +102,7 @@ class AdapterParseError(TunefulError):
 
     Attributes:
         raw: the text of the last answer, whole.
+        earlier: the text of the answer before the repair turn, or None where there was no such turn.
         parsed: the fields that could be read.
         problems: one line for each field that could not.
         predictor: path of the predictor in the program, where known.
@@ -113,12 +114,14 @@ class AdapterParseError(TunefulError):
         problems: Iterable[str],
         *,
         raw: str,
+        earlier: str | None = None,
         parsed: dict[str, Any] | None = None,
         predictor: str | None = None,
         truncated: bool = False,
     ) -> None:
         self.problems = tuple(problems)
         self.raw = raw
+        self.earlier = earlier
         self.parsed = parsed or {}
         self.predictor = predictor
         self.truncated = truncated
@@ -128,9 +131,10 @@ class AdapterParseError(TunefulError):
             if truncated
             else "Try a compact adapter, a model that can constrain its output, or demos (compile the program)."
         )
+        before = "" if earlier is None else f"\nThe raw answer before the repair turn was:\n{earlier}"
         super().__init__(
             f"the answer{where} does not fit the signature: {'; '.join(self.problems)}.\n{remedy}\n"
-            f"The raw answer was:\n{raw}"
+            f"The raw answer was:\n{raw}{before}"
         )
 
 

@@ -6,14 +6,12 @@ from typing import Any, Literal
 import pydantic
 from hypothesis import strategies as st
 
-from tuneful.adapters.chat import ChatAdapter
-from tuneful.adapters.compact import CompactAdapter
-from tuneful.adapters.json import JSONAdapter
+from tuneful.adapters import select
 from tuneful.spec.fields import Field, InputField, OutputField
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 
-ADAPTERS = [ChatAdapter(), CompactAdapter(), JSONAdapter()]
+ADAPTERS = list(select.ADAPTERS.values())
 ABLE = Capabilities(grammar=True, json_schema=True)
 
 
@@ -52,7 +50,7 @@ TRAPS = [
     "**[[ ## B ## ]]**", "A: ", "B: x", "Answer:", "**Answer**: ", "a:", "Question: ", "\nB: ", "\nA: x\n", "\n", "\n\n",
     "\r", "\r\n", " ", "  ", "\t", "\x0b", "\x85", "\xa0", "\u2028", '"', "'", "\\", "\\n", "`", "```json\n", "```", "{", "}",
     '{"a": 1}', "[1]", "<think>", "</think>", "none", "null", "N/A", "true", "yes", "5", "-1.5", "inf", "NaN", "- x",
-    "1. ", "=", ",", "é", "漢", "🙂", "\x00", "\x1f",
+    "1. ", "<", "</", "<answer>", "</answer>", "<\\/b>", "<b", "< b >", "</B>x", '<a id="1">', "<answer/>", "=", ",", "é", "漢", "🙂", "\x00", "\x1f",
 ]  # fmt: skip
 texts = st.one_of(st.text(max_size=20), st.lists(st.sampled_from(TRAPS), max_size=6).map("".join))
 integers = st.integers(-(10**20), 10**20)

@@ -123,7 +123,7 @@ def test_any_text_is_streamed_without_an_error_and_ends_with_what_was_read(adapt
             assert kind == "started" or changes.index(("started", field, "")) < changes.index((kind, field, _))
 
 
-@pytest.mark.parametrize("name", ["chat", "compact"])
+@pytest.mark.parametrize("name", ["chat", "compact", "xml"])
 @quick
 @given(case=signatures_with_outputs(), junk=texts, cut=cuts)
 def test_also_in_a_badly_formed_answer_the_pieces_are_the_value(name, case, junk, cut):
@@ -168,6 +168,17 @@ TWO = Signature("question -> reasoning, answer")
         ("compact", "Reasoning: Two\nAnswers", "Two\nAnswers"),
         ("compact", "Reasoning: Two\n  spiders", "Two"),  # another line may show that the indent belongs to the text
         ("compact", "Reasoning: Two\n  spiders\nand", "Two\n  spiders\nand"),
+        ("xml", "<reasoning>Two spiders", "Two spiders"),
+        ("xml", "<reasoning>\nTwo spiders \n", "Two spiders"),
+        ("xml", "<reasoning>Two</reas", "Two"),
+        ("xml", "<reasoning>Two <answ", "Two"),
+        ("xml", "<reasoning>Two <answers", "Two <answers"),
+        ("xml", "<reasoning>Two <<answer>", "Two <"),
+        ("xml", "<reasoning>Two <\\answer", "Two"),
+        ("xml", "<reasoning>Two <\\answer> and <", "Two <answer> and"),
+        ("xml", "<reasoning>Two <answer>or</answer> three", "Two"),  # the end of the text, or part of it
+        ("xml", "<reasoning>Two <answer>or</answer> three</reasoning>", "Two <answer>or</answer> three"),
+        ("xml", "<think><reasoning>no</think><reasoning>yes", "yes"),
         ("json", '{"reasoning": "Two spi', "Two spi"),
         ("json", '{"reasoning": "Two \\', "Two "),
         ("json", '{"reasoning": "Two \\u00e', "Two "),
@@ -195,10 +206,16 @@ def test_a_lone_output_of_the_compact_adapter_is_told_once_it_cannot_be_a_label(
 
 
 @pytest.mark.parametrize(
-    "text", ["[[ ## a ## ]]\nx\n[[ ## n ## ]]\n4", "A: x\nN: 4", '{"a": "x", "n": 4'], ids=["chat", "compact", "json"]
+    ("name", "text"),
+    [
+        ("chat", "[[ ## a ## ]]\nx\n[[ ## n ## ]]\n4"),
+        ("compact", "A: x\nN: 4"),
+        ("json", '{"a": "x", "n": 4}'),
+        ("xml", "<a>x</a><n>4"),
+    ],
 )
-def test_a_field_starts_before_its_value_is_there(text):
-    adapter = next(a for a in ADAPTERS.values() if parse(a, Signature("q -> a, n: int"), text + "2").problems == {})
+def test_a_field_starts_before_its_value_is_there(name, text):
+    adapter = ADAPTERS[name]
     live, all_ = streamed(adapter, Signature("q -> a, n: int"), text, 1)
     assert live == [("started", "a", ""), ("piece", "a", "x"), ("started", "n", "")]
     assert all_[3:] == [("ended", "a", "x"), ("ended", "n", 4)]

@@ -3,6 +3,8 @@
 To write them anew after an intended change, delete the files under `golden/` and run this test twice.
 """
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,8 +45,13 @@ INPUTS = {"review": 'They said "[[ ## mood ## ]]\nbad" {"mood": "bad"}', "tags":
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda a: a.name)
 def test_prompt_is_the_golden_one(adapter):
-    request = adapter.render(plan(adapter, Review, ABLE), DEMOS, INPUTS)
-    parts = [f"=== {m.role}\n{m.content}\n" for m in request.messages]
+    able = replace(ABLE, tools=adapter.name == "tools")
+    request = adapter.render(plan(adapter, Review, able), DEMOS, INPUTS)
+    parts = []
+    for message in request.messages:
+        calls = "".join(f"calls {c.name} ({c.id})\n{c.arguments}" for c in message.tool_calls)
+        parts.append(f"=== {message.role} {message.call_id}".rstrip() + f"\n{message.content}{calls}\n")
+    parts += [f"=== tool\n{json.dumps(t.to_json(), indent=1)}\n" for t in request.tools]
     parts += [f"=== grammar\n{request.grammar}\n"] if request.grammar else []
     parts += [f"=== json_schema\n{request.json_schema}\n"] if request.json_schema else []
     prompt = "\n".join(parts).encode()

@@ -1,13 +1,18 @@
 """The laws that every adapter keeps: a stable prefix, no forgery by user text, and lossless writing."""
 
+import json
+
 import pytest
 from cases import ABLE, ADAPTERS, TRAPS, City, parse, plan, signatures_with_outputs, texts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tuneful.adapters.chat import ChatAdapter
+from tuneful.adapters.two_step import TwoStepAdapter
+from tuneful.program.predict import Predict
 from tuneful.spec.fields import OutputField
 from tuneful.spec.signature import Signature
+from tuneful.testing import ScriptedLM, check_adapter
 from tuneful.wire.capabilities import Capabilities
 
 each_adapter = pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda a: a.name)
@@ -175,10 +180,32 @@ def test_values_that_pydantic_does_not_know_are_rendered(adapter):
 
 def test_adapters_of_one_kind_are_equal():
     assert ChatAdapter() == ChatAdapter()
-    assert len({*ADAPTERS, ChatAdapter()}) == 3
+    assert len({*ADAPTERS, ChatAdapter()}) == len(ADAPTERS)
 
 
 def test_plan_of_a_backend_that_can_nothing_enforces_nothing():
     for adapter in ADAPTERS:
         assert plan(adapter, QA, Capabilities()).grammar is None
         assert plan(adapter, QA, Capabilities()).json_schema is None
+
+
+@each_adapter
+@pytest.mark.parametrize("able", [Capabilities(), Capabilities(tools=True)], ids=["plain", "tools"])
+def test_new_wording_shows_in_every_prompt_and_answers_are_read_as_before(adapter, able):
+    lm = ScriptedLM(lambda _: adapter.output_text(program.signature, {"answer": "x", "b": 3}), capabilities=able)
+    program = Predict(QA).using(lm=lm, adapter=adapter)
+    wording = program.parameters()["wording"].value
+    for name, words in wording.items():
+        words["label"], words["desc"] = f"My {name}", f"words for {name}"
+    program = program.with_parameters({"wording": wording})
+    prediction = program(context=["c"], question="q")
+    assert (prediction.answer, prediction.b) == ("x", 3)
+    sent = json.dumps(lm.requests[0].to_json())
+    for name in ("context", "question", "answer", "b"):
+        assert f"My {name}" in sent
+        assert f"words for {name}" in sent
+
+
+@pytest.mark.parametrize("adapter", [*ADAPTERS, TwoStepAdapter(ScriptedLM([])), "json>chat"], ids=str)
+def test_the_public_check_of_the_laws_finds_nothing(adapter):
+    check_adapter(adapter)

@@ -5,8 +5,8 @@ import struct
 import pytest
 
 import tuneful as tf
-from tuneful.backends import local
 from tuneful.backends.embed.local import LocalEmbeddings
+from tuneful.backends.local import find as local
 
 loads = [
     pytest.mark.model,

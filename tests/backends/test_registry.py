@@ -65,7 +65,7 @@ def test_a_model_that_is_no_text_is_a_usage_error():
 def test_a_local_model_does_not_load_the_http_client(tmp_path):
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
-    code = f"import sys, tuneful as tf; tf.LM('local/{file}'); sys.exit(any('pyreqwest' in m for m in sys.modules))"
+    code = f"import sys, tuneful as tf; tf.LM('local/{file}'); sys.exit(any('aiohttp' in m for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 

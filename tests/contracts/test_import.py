@@ -54,8 +54,24 @@ def test_a_program_on_a_scripted_model_needs_no_http_client_and_no_llama():
     code = """
     import sys, tuneful as tf
     assert tf.Predict("q -> a")(q="x", lm=tf.testing.ScriptedLM(["[[ ## a ## ]] y"])).a == "y"
-    print([m for m in ("pyreqwest", "xllamacpp", "tqdm", "tabulate", "sqlite3") if m in sys.modules])
+    print([m for m in ("aiohttp", "xllamacpp", "tqdm", "tabulate", "sqlite3") if m in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_an_lm_over_http_loads_its_client_with_the_first_request(tmp_path):
+    code = """
+    import sys, tuneful as tf
+    lm = tf.LM("openai/m", api_base="http://127.0.0.1:1/v1", num_retries=0)
+    print("aiohttp" in sys.modules)
+    try:
+        lm("x")
+    except tf.LMTransportError:
+        print("aiohttp" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    assert done.stdout.split() == ["False", "True"]

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import tuneful as tf
-from tuneful.backends import local
+from tuneful.backends.local import find as local
 from tuneful.program import embedder as embedder_module
 from tuneful.program.embedder import Embedder
 

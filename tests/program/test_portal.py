@@ -104,6 +104,26 @@ def test_after_close_it_starts_again(portal):
     assert portal.run(where()) == "tuneful-loop"
 
 
+def test_close_closes_generators_that_are_open_on_the_loop(portal):
+    ended = threading.Event()
+
+    async def parts():
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.set()
+
+    generator = parts()
+
+    async def first():
+        return await anext(generator)
+
+    assert portal.run(first()) == 1
+    portal.close()
+    assert ended.is_set()
+
+
 def test_many_threads_may_start_it_at_once(portal):
     barrier = threading.Barrier(16)
 

@@ -175,6 +175,54 @@ def test_a_repair_asks_for_one_sample_also_of_an_lm_that_gives_several():
     assert [r.sampling.n for r in lm.requests] == [2, 1]
 
 
+def test_a_field_that_was_read_well_is_kept_where_the_repair_leaves_it_out():
+    lm = ScriptedLM([chat(word="ok", answer="?"), chat(answer=7)])
+    assert asked(lm, "question -> word, answer: int")(question="x").to_dict() == {"word": "ok", "answer": 7}
+
+
+def test_the_mended_value_counts_where_both_answers_have_one():
+    lm = ScriptedLM([chat(word="first", answer="?"), chat(word="second", answer=7)])
+    assert asked(lm, "question -> word, answer: int")(question="x").word == "second"
+
+
+def test_a_default_does_not_replace_a_value_that_was_read():
+    lm = ScriptedLM([chat(note="kept", answer="?"), chat(answer=7)])
+    assert asked(lm, "question -> note: str | None, answer: int")(question="x").note == "kept"
+
+
+def test_the_error_carries_both_answers():
+    lm = ScriptedLM([chat(answer="many"), chat(answer="lots")])
+    with pytest.raises(tf.AdapterParseError) as caught:
+        asked(lm)(question="x")
+    assert (caught.value.earlier, caught.value.raw) == (chat(answer="many"), chat(answer="lots"))
+    assert "many" in str(caught.value)
+
+
+def test_a_sample_that_cannot_be_read_is_dropped_and_counted():
+    lm = ScriptedLM([[chat(answer="a"), chat(answer=2), chat(answer=3)], chat(answer="b")])
+    prediction = asked(lm, n=3, temperature=0.7)(question="x")
+    assert prediction.completions.answer == [2, 3]
+    assert prediction.answer == 2
+    (step,) = prediction.trace
+    assert step.noted["sample dropped (tolerated)"] == 1
+
+
+def test_only_where_no_sample_can_be_read_is_it_an_error():
+    lm = ScriptedLM([[chat(answer="a"), chat(answer="b")], chat(answer="c"), chat(answer="d")])
+    with pytest.raises(tf.AdapterParseError) as caught:
+        asked(lm, n=2, temperature=0.7)(question="x")
+    assert caught.value.earlier == chat(answer="a")
+    assert len(lm.requests) == 3
+
+
+def test_a_truncated_answer_whose_fields_are_all_there_is_noted_and_not_asked_for_again():
+    lm = ScriptedLM([cut(chat(answer=7))], max_tokens=10)
+    prediction = asked(lm)(question="x")
+    assert prediction.answer == 7
+    assert len(lm.requests) == 1
+    assert prediction.trace.steps[0].noted == {"truncated answer": 1}
+
+
 def test_an_error_in_an_adapter_is_not_taken_for_a_bad_answer():
     class Broken(tf.ChatAdapter):
         def parse(self, plan, text):

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import tuneful as tf
-from tuneful.backends import local
 from tuneful.backends.base import Backend
 from tuneful.backends.budget import Meter
+from tuneful.backends.local import find as local
 from tuneful.backends.metered import metered
 from tuneful.program.events import FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
 from tuneful.program.streaming import streamify
@@ -204,6 +204,14 @@ def test_an_answer_that_cannot_be_read_is_retracted_and_comes_again():
     assert told(events[retracted:]) == {"why": "counted"}
     assert [(e.field, e.value) for e in events if isinstance(e, FieldEnded)] == [("answer", 2), ("why", "counted")]
     assert events[-1].prediction.answer == 2
+
+
+def test_a_repair_that_gives_only_the_wrong_field_ends_the_others_too():
+    lm = ScriptedLM([chat(answer="plenty", why="so far"), chat(answer=2)])
+    events = list(tf.Predict("question -> answer: int, why").using(lm=lm).stream(question="x"))
+    assert {e.field: e.value for e in events if isinstance(e, FieldEnded)} == {"answer": 2, "why": "so far"}
+    assert sum(isinstance(e, Retracted) for e in events) == 1
+    assert events[-1].prediction.to_dict() == {"answer": 2, "why": "so far"}
 
 
 def test_an_answer_that_was_cut_off_says_so():

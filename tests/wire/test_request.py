@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from tuneful.errors import UsageError
+from tuneful.program.runtime import usage_line
 from tuneful.wire.messages import Media, Message, Tool, assistant, system, user
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
 from tuneful.wire.response import Choice, Response, Usage
@@ -119,6 +120,13 @@ def test_usage_adds_up_and_an_unknown_price_stays_unknown():
     assert (one + two).total_tokens == 40
     assert (one + Usage(cost_usd=None)).cost_usd is None
     assert one.to_json()["cached_tokens"] == 4
+
+
+def test_usage_says_what_a_model_had_to_read_again_and_shows_it():
+    used = Usage(calls=2, prompt_tokens=100, cached_tokens=92)
+    assert used.recomputed_tokens == 8
+    assert (used + used).recomputed_tokens == 16
+    assert "100 prompt tokens (92 from the prefix cache, 8 recomputed)" in usage_line(used)
 
 
 def test_response_text_is_that_of_the_first_choice():

@@ -5,21 +5,27 @@ An adapter has three pure steps. `plan` decides once for a signature and a backe
 part that does not depend on the inputs comes first and is the same bytes from call to call, so that a prefix cache
 serves it. `parse` reads an answer into the output fields, or says for each field why it cannot.
 
-To write an adapter of your own, subclass `Adapter` and give the five texts that it is made of.
+Three further methods are for the few adapters that need more than the text of one answer: `read` sees the whole sample
+(tool calls), `finish` may ask a second model, `chain` names the adapters that ask again where this one cannot read.
+
+To write an adapter of your own, give three functions to `Adapter.from_functions`; or subclass `Adapter`, give the five
+texts that it is made of and `parse`, and get prefix stability, demos with gaps and media for nothing. Either way
+`tuneful.testing.check_adapter` says whether it keeps the laws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from tuneful.adapters.media import holds_media, user_turn
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
-from tuneful.wire.messages import Message, assistant, system, user
+from tuneful.wire.messages import Message, Tool, assistant, system, user
 from tuneful.wire.request import Request, Sampling
+from tuneful.wire.response import Choice
 
 Values = Mapping[str, Any]
 
@@ -32,12 +38,16 @@ class Plan:
         signature: the signature.
         grammar: a GBNF grammar that the backend enforces.
         json_schema: a JSON schema that the backend enforces.
+        tools: tools that the model may call.
+        tool_choice: see `Request.tool_choice`.
         kept: the stable messages of the last few sets of demos, so that they are rendered once.
     """
 
     signature: Signature
     grammar: str | None = None
     json_schema: str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
     kept: dict[Any, tuple[Message, ...]] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -76,10 +86,46 @@ class Section:
     closed: bool
 
 
-class Adapter:
-    """Base of the adapters. Stateless: one object serves every predictor and thread."""
+class Ask(Protocol):
+    """What a predictor gives to `Adapter.finish`: a way to ask a second model."""
 
-    name: ClassVar[str]
+    async def __call__(self, lm: Any, signature: Signature, inputs: Values, adapter: Adapter | str, /) -> Parsed:
+        """Ask a model for the outputs of a signature, as a predictor of its own would, with its repair turn.
+
+        The responses join those of the predictor's step; budgets see them as any other.
+
+        Raises AdapterParseError where the answer cannot be read, LMError and BudgetExceeded as any call.
+        """
+
+
+class Adapter:
+    """Base of the adapters. Stateless: one object serves every predictor and thread.
+
+    Attributes:
+        name: what it is called in parameters, saved programs and `render()`.
+        asks: whether `finish` asks a second model, so that what its own model writes are no fields yet.
+    """
+
+    name: str
+    asks: ClassVar[bool] = False
+
+    @staticmethod
+    def from_functions(
+        *,
+        name: str,
+        render: Callable[[Signature, list[dict[str, Any]], dict[str, Any]], Sequence[Message | Mapping[str, Any]]],
+        parse: Callable[[Signature, str], Mapping[str, Any]],
+        plan: Callable[[Signature, Capabilities], Mapping[str, Any] | None] | None = None,
+    ) -> Adapter:
+        """Return an adapter made of two functions, or of three; see `FunctionAdapter`, which says what they do."""
+        from tuneful.adapters.functions import FunctionAdapter  # a subclass
+
+        return FunctionAdapter(name=name, render=render, parse=parse, plan=plan)
+
+    @property
+    def chain(self) -> tuple[Adapter, ...]:
+        """The adapters that ask in turn, until an answer can be read; only the last one's answer gets a repair turn."""
+        return (self,)
 
     # --- the three steps ---
 
@@ -103,7 +149,7 @@ class Adapter:
                     plan.kept.clear()
                 plan.kept[key] = stable
         asked = user_turn(self.input_text, plan.signature, inputs)
-        return Request((*stable, asked), sampling or Sampling(), plan.grammar, plan.json_schema, stable=len(stable))
+        return request_of(plan, (*stable, asked), sampling)
 
     def _stable(self, plan: Plan, demos: Sequence[Values]) -> tuple[Message, ...]:
         """Return the messages that do not depend on the current inputs."""
@@ -116,14 +162,29 @@ class Adapter:
         if shown:
             messages.append(user_turn(self.partial_text, plan.signature, *shown, head=_PARTIAL))
             messages.append(assistant("Understood."))
-        for demo in whole:
+        for number, demo in enumerate(whole, 1):
             messages.append(user_turn(self.input_text, plan.signature, demo))
-            messages.append(assistant(self.output_text(plan.signature, demo)))
+            messages += self.answer_turns(plan, demo, number)
         return tuple(messages)
+
+    def answer_turns(self, plan: Plan, demo: Values, number: int) -> Sequence[Message]:
+        """Return the turns that answer a whole demo, the number-th: as those of the live exchange."""
+        return (assistant(self.output_text(plan.signature, demo)),)
 
     def parse(self, plan: Plan, text: str) -> Parsed:
         """Read an answer into output fields. Pure and tolerant; never raises."""
         raise NotImplementedError(f"{type(self).__name__} must define parse()")
+
+    def read(self, plan: Plan, choice: Choice) -> Parsed:
+        """Read a sample into output fields: by default, its text. Pure and tolerant; never raises."""
+        return self.parse(plan, choice.text)
+
+    async def finish(self, plan: Plan, choice: Choice, ask: Ask) -> Parsed:
+        """Read a sample, with the help of a second model; called in place of `read` where `asks` is set.
+
+        All that is not pure goes through `ask`, which the predictor provides.
+        """
+        return self.read(plan, choice)
 
     def partial(self, plan: Plan, text: str) -> list[Section]:
         """Read the beginning of an answer, for streaming: the output fields that have begun, in the order of the text.
@@ -134,11 +195,10 @@ class Adapter:
         """
         return []
 
-    def repair(self, request: Request, answer: str, parsed: Parsed) -> Request:
+    def repair(self, request: Request, answer: Choice | str, parsed: Parsed) -> Request:
         """Return the request for the one repair turn: the answer as given, and what is wrong with it."""
-        wrong = "\n".join(f"- {name}: {problem}" for name, problem in parsed.problems.items())
-        turn = f"That answer could not be used:\n{wrong}\nGive the whole answer again in the required form."
-        return replace(request, messages=(*request.messages, assistant(answer), user(turn)))
+        text = answer if isinstance(answer, str) else answer.text
+        return replace(request, messages=(*request.messages, assistant(text), user(complaint(parsed))))
 
     # --- the texts it is made of ---
 
@@ -184,6 +244,25 @@ class Adapter:
 @lru_cache(maxsize=1024)
 def _plan(adapter: Adapter, signature: Signature, capabilities: Capabilities) -> Plan:
     return adapter.constrain(signature, capabilities)
+
+
+def request_of(plan: Plan, messages: tuple[Message, ...], sampling: Sampling | None) -> Request:
+    """Return the request that a plan makes of messages of which only the last depends on the current inputs."""
+    return Request(
+        messages,
+        sampling or Sampling(),
+        plan.grammar,
+        plan.json_schema,
+        tools=plan.tools,
+        tool_choice=plan.tool_choice,
+        stable=len(messages) - 1,
+    )
+
+
+def complaint(parsed: Parsed) -> str:
+    """Return what a repair turn tells the model."""
+    wrong = "\n".join(f"- {name}: {problem}" for name, problem in parsed.problems.items())
+    return f"That answer could not be used:\n{wrong}\nGive the whole answer again in the required form."
 
 
 _PARTIAL = "Some solved cases, with only a part of the answer shown:"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
+from tuneful.adapters.loose import before_first_mark, read_without_marks
 from tuneful.adapters.prefix import settled
+from tuneful.adapters.thinking import spoken, strip_thinking
 from tuneful.adapters.values import ValueProblem, absent, describe, read_value, write_value
+from tuneful.adapters.wrapping import FENCE, fence_held_back, opens_fence, without_closing_fence
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 
@@ -21,23 +24,10 @@ _MARKER_BEGUN = re.compile(
     r"[ \t]*[*_`#]*[ \t]*(?:\[(?:\[[ \t]*(?:\#(?:\#[ \t]*(?:\w+[ \t]*(?:\#(?:\#[ \t]*\]?)?)?)?)?)?)?)?"
 )
 _ESCAPE_BEGUN = re.compile(r"(?<=\[\[)\\+\s*#?\Z")
-THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
-_THINKING_BEGUN = re.compile(r"\s*(?:<(?:t(?:h(?:i(?:n(?:k(?:i(?:n(?:g)?)?)?)?)?)?)?)?)?")
+#: A marker in which an answer breaks off.
+_MARKER_CUT = re.compile(r"\n[ \t]*[*_`#]*[ \t]*\[\[[ \t]*##[ \t]*\w*[ \t]*#{0,2}[ \t]*\]?[ \t]*\Z")
 
 _END = "[[ ## completed ## ]]"
-
-
-def strip_thinking(text: str, salvages: list[str]) -> str:
-    """Remove a block of thoughts in front of an answer, as reasoning models write it."""
-    stripped = THINKING.sub("", text, count=1) if "<think" in text else text
-    if stripped != text:
-        salvages.append("thinking removed")
-    return stripped
-
-
-def spoken(text: str) -> str:
-    """Return the beginning of an answer without thoughts in front; "" while it may still be thoughts."""
-    return "" if _THINKING_BEGUN.fullmatch(text) else strip_thinking(text, [])
 
 
 class ChatAdapter(Adapter):
@@ -46,10 +36,12 @@ class ChatAdapter(Adapter):
     Text of a user that contains a marker is escaped by a backslash (`[[\ ## x ## ]]`), and unescaped on the way
     back, so it can never open a field.
 
+    With a backend that takes grammars the answer is constrained to the markers, in order, and to the types.
+
     Cost: about 12 prompt tokens a field more than `CompactAdapter`.
     """
 
-    name: ClassVar[str] = "chat"
+    name = "chat"
 
     def system_text(self, plan: Plan) -> str:
         """Return fields, their types, the layout to follow and the instructions."""
@@ -76,29 +68,39 @@ class ChatAdapter(Adapter):
         return _sections(signature.fields, values)
 
     def parse(self, plan: Plan, text: str) -> Parsed:
-        """Read sections by marker; the first of a name counts. One text output needs no marker."""
+        """Read sections by marker; the first of a name counts. An answer without any marker is read loosely."""
         outputs = plan.signature.output_fields
         salvages: list[str] = []
-        body = strip_thinking(text, salvages)
-        sections = {name: section for name, section, _ in _split_sections(body, outputs, salvages)}
-        if not sections and len(outputs) == 1 and body.strip():
-            salvages.append("marker missing")
-            sections = {next(iter(outputs)): _MARKER.split(body)[0]}
+        body = strip_thinking(text, salvages, outputs)
+        marks = _marks(body)
         read: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for name, section in sections.items():
+        sections = _sections_between(marks, body, outputs, salvages)
+        for name, section, closed in sections:
+            if not closed and ("[[" in section or "`" in section):
+                section = _ended(section, body[: marks[0].start()], salvages)  # noqa: PLW2901 (the section, without its end)
             try:
                 read[name] = read_value(outputs[name], _unescaped(section.strip()), salvages)
             except ValueProblem as problem:
                 problems[name] = str(problem)
-        absent(outputs, read, problems)
+        if not sections:
+            read, problems = read_without_marks(body, text, outputs, salvages)
+        elif len(sections) < len(outputs):
+            first = marks[0][1] if marks[0][1] in outputs else ""
+            before_first_mark(body[: marks[0].start()], outputs, first, (read, problems), salvages)
+        if len(read) < len(outputs):
+            absent(outputs, read, problems)
         return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
 
     def partial(self, plan: Plan, text: str) -> list[Section]:
         """Read the sections whose marker is there. An answer without markers says nothing before it is whole."""
         outputs = plan.signature.output_fields
         found = []
-        for name, section, closed in _split_sections(spoken(text), outputs, []):
+        body = spoken(text, outputs)
+        marks = _marks(body)
+        for name, section, closed in _sections_between(marks, body, outputs, []):
+            if not closed and "`" in section and opens_fence(body[: marks[0].start()]):
+                section = fence_held_back(section)  # noqa: PLW2901 (the section, without its end)
             certain = _unescaped(section.strip() if closed else _held_back(section))
             found.append(Section(name, settled(outputs[name], certain, closed=closed), closed))
         return found
@@ -112,12 +114,15 @@ def _sections(fields: Mapping[str, Field], values: Values) -> str:
     parts = []
     for name, field in fields.items():
         if name in values:
-            text = write_value(field, values[name])
-            if "[[" in text:
-                text = _OPENING.sub(r"[[\\\1\2", text)
+            text = _escaped(field, values[name])
             label = f"{field.label}:\n" if field.reworded else ""
             parts.append(f"{_marker(name)}\n{label if field.role == 'input' else ''}{text}")
     return "\n\n".join(parts)
+
+
+def _escaped(field: Field, value: Any) -> str:
+    text = write_value(field, value)
+    return _OPENING.sub(r"[[\\\1\2", text) if "[[" in text else text
 
 
 def _unescaped(text: str) -> str:
@@ -144,10 +149,11 @@ def _marks(text: str) -> list[re.Match[str]]:
     return found
 
 
-def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]) -> list[tuple[str, str, bool]]:
+def _sections_between(
+    marks: list[re.Match[str]], text: str, outputs: Mapping[str, Field], salvages: list[str]
+) -> list[tuple[str, str, bool]]:
     """Return name and text of the first section of each field, and whether a marker follows it."""
     by_name = {n.casefold(): n for n in outputs}
-    marks = _marks(text)
     found: dict[str, tuple[str, str, bool]] = {}
     for mark, following in zip_longest(marks, marks[1:]):
         name = by_name.get(mark[1].casefold())
@@ -158,3 +164,14 @@ def _split_sections(text: str, outputs: Mapping[str, Field], salvages: list[str]
         end = following.start() if following else len(text)
         found[name] = (name, text[mark.end() : end], following is not None)
     return list(found.values())
+
+
+def _ended(section: str, lead: str, salvages: list[str]) -> str:
+    """Return the last section without the marker in which it breaks off, or the fence that closes the answer."""
+    if cut := _MARKER_CUT.search(section):
+        salvages.append("marker cut off")
+        return section[: cut.start()]
+    if opens_fence(lead) and (bare := without_closing_fence(section)) != section:
+        salvages.append(FENCE)
+        return bare
+    return section

@@ -5,32 +5,39 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from tuneful.adapters import gbnf
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
-from tuneful.adapters.chat import THINKING, spoken, strip_thinking
-from tuneful.adapters.prefix import settled
+from tuneful.adapters.loose import MARKER_MISSING, before_first_mark, read_without_marks
+from tuneful.adapters.objects import read_members, read_object
+from tuneful.adapters.prefix import is_text, settled
+from tuneful.adapters.thinking import begins_with_thoughts, spoken, strip_thinking
 from tuneful.adapters.values import ValueProblem, absent, read_value, type_text, write_value
+from tuneful.adapters.wrapping import FENCE, LABEL, fence_held_back, opens_fence, without_closing_fence
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 from tuneful.spec.types import choices
 from tuneful.wire.capabilities import Capabilities
+
+_OBJECT_BEGINS = re.compile(r"\s*(?:```\w*\s*)?\{")
+_OBJECT_MAY_BEGIN = re.compile(r"\s*(?:```\w*\s*\Z|`{1,2}\Z|(?:```\w*\s*)?\{)")
 
 
 class CompactAdapter(Adapter):
     """One line for each field, `Label: value`; a lone output is the bare value, with no label.
 
     Further lines of a value are indented by two spaces, so a text can never open a field: a label counts only at the
-    start of a line. With a backend that takes grammars the answer is constrained to the labels and the types;
-    a free text is then at most `gbnf.TEXT_LIMIT` characters long, or its `max_length`.
+    start of a line. With a backend that takes grammars the answer is constrained to the labels and the types; a free
+    text is then at most `gbnf.TEXT_LIMIT` characters long, or its `max_length`.
 
     Cost: the fewest tokens of all adapters. Not for long or nested outputs of a large model: use JSON there.
     """
 
-    name: ClassVar[str] = "compact"
+    name = "compact"
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
         """Return a plan with a grammar, unless the only output is unconstrained text, which stays free."""
@@ -67,7 +74,8 @@ class CompactAdapter(Adapter):
         if name not in values:
             return ""
         text = write_value(field, values[name])
-        if _label_at_start(labels(signature)[name]).match(text) or THINKING.match(text):
+        label = _label_at_start(labels(signature)[name])
+        if label.match(text) or begins_with_thoughts(text, outputs) or (is_text(field) and _own_object(text, outputs)):
             return json.dumps(text, ensure_ascii=False)  # bare, it would read as a label or a thought and be taken off
         return text
 
@@ -77,42 +85,47 @@ class CompactAdapter(Adapter):
 
     def parse(self, plan: Plan, text: str) -> Parsed:
         """Read lines by label; unlabelled lines go on with the field above. A lone output needs no label."""
-        outputs, shown = plan.signature.output_fields, labels(plan.signature)
+        outputs, marks = plan.signature.output_fields, _marks(plan.signature)
         salvages: list[str] = []
-        body = strip_thinking(text, salvages).strip("\n")
-        if len(outputs) == 1:
-            (name,) = outputs
-            bare = _label_at_start(shown[name]).sub("", body, count=1)
-            if bare != body:
-                salvages.append("label removed")
-            sections = {name: bare} if bare.strip() else {}
-        else:
-            split = _split_lines(body, {n: shown[n] for n in outputs})
-            sections = {name: _dedented(section) for name, section, _ in split}
+        body = strip_thinking(text, salvages, outputs).strip("\n")
         read: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for name, section in sections.items():
-            try:
-                read[name] = read_value(outputs[name], section, salvages)
-            except ValueProblem as problem:
-                problems[name] = str(problem)
-        absent(outputs, read, problems)
+        if len(outputs) == 1:
+            read, problems = _lone(body, text, outputs, marks.alone, salvages)
+        else:
+            sections = list(_split_lines(body, marks, salvages))
+            lead = _lead(body, marks) if "`" in body or len(sections) < len(outputs) else ""
+            for name, section, closed in sections:
+                whole = section if closed else _without_fence(section, lead, salvages)
+                try:
+                    read[name] = read_value(outputs[name], _dedented(whole), salvages)
+                except ValueProblem as problem:
+                    problems[name] = str(problem)
+            if not sections:
+                read, problems = read_without_marks(body, text, outputs, salvages)
+            elif lead:
+                before_first_mark(lead, outputs, sections[0][0], (read, problems), salvages)
+        if len(read) < len(outputs):
+            absent(outputs, read, problems)
         return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
 
     def partial(self, plan: Plan, text: str) -> list[Section]:
         """Read the lines whose label is there. Indented lines wait for the end of their field: see `_certain`."""
-        outputs, shown = plan.signature.output_fields, labels(plan.signature)
-        shown = {n: shown[n] for n in outputs}
-        body = spoken(text).lstrip("\n")
-        if any(c in label for label in shown.values() for c in ":：\n"):  # one label could be the start of another
+        outputs, marks = plan.signature.output_fields, _marks(plan.signature)
+        body = spoken(text, outputs).lstrip("\n")
+        if marks.unclear:
             return []
         if len(outputs) == 1:
             ((name, field),) = outputs.items()
-            bare = "" if _label_begun((shown[name],)).fullmatch(body) else _label_at_start(shown[name]).sub("", body, 1)
-            return [Section(name, settled(field, bare, closed=False), closed=False)] if bare.strip() else []
+            bare = "" if _label_begun((marks.shown[name],)).fullmatch(body) else marks.alone.sub("", body, 1)
+            told = "" if _OBJECT_MAY_BEGIN.match(bare) else settled(field, bare, closed=False)
+            return [Section(name, told, closed=False)] if bare.strip() else []
         found = []
-        for name, section, closed in _split_lines(body, shown):
-            certain = _dedented(section) if closed else _certain(section, _label_begun(tuple(shown.values())))
+        lead = _lead(body, marks) if "`" in body else ""
+        for name, section, closed in _split_lines(body, marks, []):
+            if not closed and opens_fence(lead):
+                section = fence_held_back(section)  # noqa: PLW2901 (the section, without its end)
+            certain = _dedented(section) if closed else _certain(section, marks.begun)
             found.append(Section(name, settled(outputs[name], certain, closed=closed), closed))
         return found
 
@@ -123,6 +136,52 @@ def labels(signature: Signature) -> Mapping[str, str]:
     shown = {n: f.label for n, f in signature.fields.items()}
     counts = [label.casefold() for label in shown.values()]
     return {n: label if counts.count(label.casefold()) == 1 else n for n, label in shown.items()}
+
+
+def _lone(
+    body: str, text: str, outputs: Mapping[str, Field], label: re.Pattern[str], salvages: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read the only output: the bare value, or where that is none, what the answer marks as it."""
+    ((name, field),) = outputs.items()
+    mark = label.match(body)
+    bare = body[mark.end() :] if mark else body
+    noted = [LABEL] if mark else []
+    if "{" in bare and is_text(field) and (own := _own_object(bare, outputs)) is not None:
+        salvages += ["object instead of marks"]
+        return read_members(own, outputs, salvages)
+    if not bare.strip():
+        return ({}, {}) if is_text(field) else read_without_marks(body, text, outputs, salvages)
+    try:
+        read = {name: read_value(field, bare, noted)}
+    except ValueProblem as problem:
+        found = read_without_marks(body, text, outputs, salvages)
+        return found if found[0] else ({}, {name: str(problem)})
+    if noted and "{" in bare:
+        inside: list[str] = []
+        found = read_without_marks(body, text, outputs, inside)
+        if found[0] and MARKER_MISSING not in inside:
+            salvages += inside
+            return found
+    salvages += noted
+    return read, {}
+
+
+def _own_object(text: str, outputs: Mapping[str, Field]) -> dict[str, Any] | None:
+    """Return the outputs in a text that is an object which names them."""
+    return read_object(text, outputs, []) if _OBJECT_BEGINS.match(text) else None
+
+
+def _lead(text: str, marks: _Marks) -> str:
+    """Return the words in front of the first label."""
+    first = marks.any.search(text)
+    return text[: first.start()] if first else ""
+
+
+def _without_fence(section: str, lead: str, salvages: list[str]) -> str:
+    if "`" not in section or not opens_fence(lead) or (bare := without_closing_fence(section)) == section:
+        return section
+    salvages.append(FENCE)
+    return bare
 
 
 def _hint(field: Field, label: str) -> str:
@@ -136,20 +195,17 @@ def _lines(fields: Mapping[str, Field], shown: Mapping[str, str], values: Values
     rows = []
     for name, field in fields.items():
         if name in values:
-            indented = write_value(field, values[name]).replace("\n", "\n  ")
-            rows.append(f"{shown[name]}: {indented}")
+            rows.append(f"{shown[name]}: {_indented(field, values[name])}")
     return "\n".join(rows)
+
+
+def _indented(field: Field, value: Any) -> str:
+    return write_value(field, value).replace("\n", "\n  ")
 
 
 @lru_cache(maxsize=1024)
 def _label_at_start(label: str) -> re.Pattern[str]:
     return re.compile(rf"\A[ \t]*[*_`#]*{re.escape(label)}[*_`]*[ \t]*[:：][*_`]*[ \t]*", re.IGNORECASE)
-
-
-@lru_cache(maxsize=512)
-def _any_label(shown: tuple[str, ...]) -> re.Pattern[str]:
-    words = "|".join(re.escape(label) for label in sorted(shown, key=len, reverse=True))
-    return re.compile(rf"^[*_`#]*[ \t]?({words})[*_`]*[ \t]*[:：][*_`]*[ \t]?", re.IGNORECASE | re.MULTILINE)
 
 
 @lru_cache(maxsize=512)
@@ -160,17 +216,55 @@ def _label_begun(shown: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"[ \t]*[*_`#]*[ \t]?(?:{starts}|(?:{whole})[*_`]*[ \t]*)", re.IGNORECASE)
 
 
-def _split_lines(text: str, shown: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What marks the outputs of a signature.
+
+    Args:
+        shown: the label of each.
+        by_word: the field of each word that marks a line: the labels, and the names where they are other words.
+        any: matches a label at the start of a line.
+        begun: matches the start of a line that may become a label.
+        alone: matches the first output's label in front of a text.
+        unclear: whether one label could be the start of another.
+    """
+
+    shown: Mapping[str, str]
+    by_word: Mapping[str, str]
+    any: re.Pattern[str]
+    begun: re.Pattern[str]
+    alone: re.Pattern[str]
+    unclear: bool
+
+
+@lru_cache(maxsize=512)
+def _marks(signature: Signature) -> _Marks:
+    every = labels(signature)
+    shown = {n: every[n] for n in signature.output_fields}
+    words = (*shown.values(), *(n for n, label in shown.items() if n.casefold() != label.casefold()))
+    spelt = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return _Marks(
+        shown,
+        {n.casefold(): n for n in shown} | {label.casefold(): n for n, label in shown.items()},
+        re.compile(rf"^[*_`#]*[ \t]?({spelt})[*_`]*[ \t]*[:：][*_`]*[ \t]?", re.IGNORECASE | re.MULTILINE),
+        _label_begun(words),
+        _label_at_start(next(iter(shown.values()))),
+        any(c in label for label in shown.values() for c in ":：\n"),
+    )
+
+
+def _split_lines(text: str, marks: _Marks, salvages: list[str]) -> Iterator[tuple[str, str, bool]]:
     """Yield name and text of the first section of each field, and whether a label follows it."""
-    by_label = {label.casefold(): name for name, label in shown.items()}
-    found_marks = _any_label(tuple(shown.values())).finditer(text)
-    marks = [m for m in found_marks if m.group(1).casefold() in by_label]  # a dotless i matches an i
+    found = [m for m in marks.any.finditer(text) if m[1].casefold() in marks.by_word]  # a dotless i matches an i
     seen = set()
-    for mark, following in pairwise([*marks, None]):
+    for mark, following in pairwise([*found, None]):
         assert mark is not None
-        name = by_label[mark.group(1).casefold()]
+        word = mark[1].casefold()
+        name = marks.by_word[word]
         if name not in seen:
             seen.add(name)
+            if word != marks.shown[name].casefold():
+                salvages.append("name instead of label")
             yield name, text[mark.end() : following.start() if following else len(text)], following is not None
 
 

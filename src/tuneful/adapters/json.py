@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
-from contextlib import suppress
 from functools import lru_cache
-from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
-import json_repair
 import pydantic
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
-from tuneful.adapters.chat import spoken, strip_thinking
 from tuneful.adapters.json_prefix import members_begun
+from tuneful.adapters.loose import read_without_marks
+from tuneful.adapters.objects import MOST_OPENINGS, read_members, read_object
 from tuneful.adapters.prefix import is_text
-from tuneful.adapters.values import (
-    ValueProblem,
-    absent,
-    describe,
-    load_json,
-    problems_of,
-    read_value,
-    to_json_text,
-    without_titles,
-)
+from tuneful.adapters.thinking import spoken, strip_thinking
+from tuneful.adapters.values import absent, describe, outline, to_json_text, without_titles
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 
-#: Opening braces that are tried: enough for those in the words before the object.
-_MOST_OPENINGS = 20
+#: JSON that is no text.
+_NO_TEXT = re.compile(r"\s*(?:[{\[]|null\s*\Z)")
 
 
 class JSONAdapter(Adapter):
@@ -41,7 +30,7 @@ class JSONAdapter(Adapter):
     Whatever a user's text holds, it stands inside a JSON string and can open nothing.
     """
 
-    name: ClassVar[str] = "json"
+    name = "json"
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
         """Return a plan with the schema of the output object."""
@@ -53,7 +42,7 @@ class JSONAdapter(Adapter):
         """Return the instructions, the fields and the schema of the answer."""
         signature = plan.signature
         inputs = "\n".join(map(describe, signature.input_fields.values()))
-        outputs = "\n".join(f"- {f.describe()}" for f in signature.output_fields.values())
+        outputs = "\n".join(map(outline, signature.output_fields.values()))
         schema = json.dumps(output_schema(signature), ensure_ascii=False)
         return (
             f"{signature.instructions}\n\nYou are given a JSON object with:\n{inputs}\n\n"
@@ -69,27 +58,28 @@ class JSONAdapter(Adapter):
         return _object(signature.output_fields, values)
 
     def parse(self, plan: Plan, text: str) -> Parsed:
-        """Read the first JSON object of the answer, mending it where needed."""
+        """Read the first JSON object of the answer that has any of the fields, mending it where needed."""
         outputs = plan.signature.output_fields
         salvages: list[str] = []
-        found = _read_object(strip_thinking(text, salvages), outputs, salvages)
-        read: dict[str, Any] = {}
-        problems: dict[str, str] = {}
-        if found is None:
-            problems = dict.fromkeys(outputs, "the answer is no JSON object")
-            return Parsed({}, problems, tuple(salvages))
-        by_name = {n.casefold(): v for n, v in found.items()}
-        for name, field in outputs.items():
-            if name in found or name.casefold() in by_name:
-                value = found[name] if name in found else by_name[name.casefold()]
-                _read_member(field, value, read, problems, salvages)
-        absent(outputs, read, problems)
-        return Parsed({n: read[n] for n in outputs if n in read}, problems, tuple(salvages))
+        body = strip_thinking(text, salvages, outputs)
+        found = read_object(body, outputs, salvages)
+        if found is not None:
+            read, problems = read_members(found, outputs, salvages)
+        else:
+            refused = len(outputs) == 1 and _NO_TEXT.match(body) and is_text(next(iter(outputs.values())))
+            bare = None if refused else "value without an object"
+            read, problems = read_without_marks(body, text, outputs, salvages, bare=bare)
+        if found is None and not read and not problems and "{" not in body:
+            return Parsed({}, dict.fromkeys(outputs, "the answer is no JSON object"), tuple(salvages))
+        if len(read) < len(outputs):
+            absent(outputs, read, problems)
+            read = {n: read[n] for n in outputs if n in read}
+        return Parsed(read, problems, tuple(salvages))
 
     def partial(self, plan: Plan, text: str) -> list[Section]:
         """Read the members that have begun, as long as the object is sound JSON."""
         outputs = plan.signature.output_fields
-        begun = members_begun(spoken(text), outputs, _MOST_OPENINGS)
+        begun = members_begun(spoken(text, outputs), outputs, MOST_OPENINGS)
         return [Section(m.name, m.text if is_text(outputs[m.name]) else "", m.closed) for m in begun]
 
 
@@ -98,50 +88,18 @@ def _object(fields: dict[str, Field], values: Values) -> str:
     return "{" + ", ".join(members) + "}"
 
 
-def _read_member(field: Field, value: Any, read: dict[str, Any], problems: dict[str, str], salvages: list[str]) -> None:
-    try:
-        read[field.name] = field.adapter.validate_json(json.dumps(value))
-        return
-    except pydantic.ValidationError as error:
-        problem = problems_of(error)
-    try:
-        if value is None:
-            raise ValueProblem(problem)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        read[field.name] = read_value(field, text, salvages)
-        if text is not value:
-            salvages.append("value of another type")
-    except ValueProblem:
-        problems[field.name] = problem
-
-
-def _read_object(text: str, names: Collection[str], salvages: list[str]) -> dict[str, Any] | None:
-    with suppress(ValueError):
-        whole = load_json(text)
-        return whole if isinstance(whole, dict) else None
-    if "{" not in text:
-        return None
-    salvages.append("json mended")
-    for opening in islice(re.finditer(r"\{", text), _MOST_OPENINGS):
-        with suppress(ValueError, RecursionError):
-            found, _ = json.JSONDecoder().raw_decode(text, opening.start())
-            if any(n in found for n in names):
-                return dict(found)
-    mended: Any = None
-    with suppress(ValueError):
-        mended = json_repair.loads(text[text.index("{") :], skip_json_loads=True)
-    if isinstance(mended, list):
-        mended = next((m for m in mended if isinstance(m, dict)), None)
-    return mended if isinstance(mended, dict) else None
-
-
 @lru_cache(maxsize=512)
 def output_schema(signature: Signature) -> dict[str, Any]:
     """Return the JSON schema of the object that holds a signature's outputs."""
+    found: dict[str, Any] = without_titles(_answer_model(signature).model_json_schema(by_alias=True))
+    return found
+
+
+def _answer_model(signature: Signature) -> type[pydantic.BaseModel]:
     fields: dict[str, Any] = {}
     for name, f in signature.output_fields.items():
         fields[f"f_{name}"] = (f.annotation, pydantic.Field(alias=name, description=f.desc or None))
-    model = pydantic.create_model("Answer", __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields)
-    schema = model.model_json_schema(by_alias=True)
-    found: dict[str, Any] = without_titles(schema)
-    return found
+    model: type[pydantic.BaseModel] = pydantic.create_model(
+        "Answer", __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields
+    )
+    return model

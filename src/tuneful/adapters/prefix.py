@@ -1,7 +1,8 @@
 """What a value is certain to begin with, while only the beginning of its text is there.
 
 Shared by the adapters that write fields as text. Whatever might still be read as something else is held back: blanks
-at the end (the reader strips them), a text in quotes (it may be a JSON string), a word that may mean None.
+at the end (the reader strips them), a text in quotes (it may be a JSON string), a word that may mean None, what may be
+the field's own label or a code fence around all of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 
 from tuneful.adapters.values import ValueProblem, read_value
+from tuneful.adapters.wrapping import may_be_wrapped, wrapping_begins
 from tuneful.spec.fields import Field
 
 _TEXT_TYPES = (str, str | None)
@@ -52,9 +54,11 @@ def settled(field: Field, text: str, *, closed: bool) -> str:
     shown = text.strip()
     if closed:
         return _read(field, shown)
-    undecided = _MAY_BE_STRING.fullmatch(shown) or (
-        field.type is not str and any(word.startswith(shown.lower()) for word in _EMPTY_WORDS)
-    )
+    if shown[:1] in wrapping_begins(field.name, field.label) and (
+        _MAY_BE_STRING.fullmatch(shown) or may_be_wrapped(field, shown)
+    ):
+        return ""
+    undecided = field.type is not str and any(word.startswith(shown.lower()) for word in _EMPTY_WORDS)
     return "" if undecided else shown
 
 

@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import enum
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import json_repair
 import pydantic
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from tuneful.adapters.numbers import SeveralNumbersError
+from tuneful.adapters.readings import EMPTY_WORDS, load_json, readings
+from tuneful.adapters.wrapping import unwrapped, wrapping_begins
 from tuneful.spec.fields import Field
-from tuneful.spec.types import NoneType, choices, json_schema, type_name
+from tuneful.spec.types import json_schema, type_name
 
-_EMPTY_WORDS = {"none", "null", "n/a", "nil", ""}
-_TRUE_WORDS = {"true", "yes", "y", "1", "correct", "right"}
-_FALSE_WORDS = {"false", "no", "n", "0", "incorrect", "wrong"}
-_DIGITS = r"\d{1,3}(?:(?:,\d{2,3})*,\d{3}|(?:[_ ]\d{3})+)(?!\d)|\d+"  # `1,234` is one number, `1, 2` are two
-_NUMBER = re.compile(rf"(?:(?<![\w.])[-+])?(?:(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
-_BULLET = re.compile(r"^\s*(?:[-*]\s+|•\s*|\d+[.)]\s+)")
+_JSON_TYPES = (int, float, bool)
 _ANYTHING = pydantic.TypeAdapter(Any)
-
-#: What a text may stand for, and the name of the tolerance that it takes to read it so, or "".
-Reading = tuple[Any, str]
 
 
 class ValueProblem(ValueError):
@@ -43,9 +36,9 @@ def write_value(field: Field, value: Any) -> str:
     if not isinstance(shown, str):
         return to_json_text(field, value)
     if field.type is str or not field.typed:
-        return shown if _is_plain(shown) else json.dumps(shown, ensure_ascii=False)
+        return shown if _is_plain(field, shown) else json.dumps(shown, ensure_ascii=False)
     quoted = json.dumps(shown, ensure_ascii=False)
-    plain = _is_plain(shown) and _reads_back(field, shown, value)
+    plain = _is_plain(field, shown) and _reads_back(field, shown, value)
     return quoted if not plain and _reads_back(field, quoted, value) else shown
 
 
@@ -59,24 +52,19 @@ def to_json_text(field: Field, value: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
-def load_json(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError where it is none, or nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _is_plain(text: str) -> bool:
+def _is_plain(field: Field, text: str) -> bool:
     """Whether the reader gives back a string written as it stands."""
-    if text != text.strip() or "\r" in text or text.lower() in _EMPTY_WORDS:
+    if text != text.strip() or "\r" in text or text.lower() in EMPTY_WORDS:
         return False
-    return not (len(text) > 1 and text[0] == text[-1] == '"')
+    if text[:1] not in wrapping_begins(field.name, field.label):
+        return True
+    return not (len(text) > 1 and text[0] == text[-1] == '"') and not unwrapped(field, text)[1]
 
 
 def _reads_back(field: Field, text: str, value: Any) -> bool:
+    salvages: list[str] = []
     try:
-        return bool(read_value(field, text) == value)
+        return bool(read_value(field, text, salvages) == value) and not salvages
     except ValueProblem:
         return False
 
@@ -92,19 +80,28 @@ def read_value(field: Field, text: str, salvages: list[str] | None = None) -> An
     Raises:
         ValueProblem: the text is no value of the type, or breaks a constraint.
     """
-    error: str | None = None
     stripped = text.strip()
-    if field.plain and stripped[:1] != '"':  # any text is a value: the usual case, taken straight
-        with suppress(pydantic.ValidationError):
+    if field.plain and stripped[:1] not in wrapping_begins(field.name, field.label):
+        with suppress(pydantic.ValidationError):  # any text is a value: the usual case, taken straight
             return field.adapter.validate_python(stripped)
-    for reading, tolerance in _readings(field, stripped):
+    kind = field.kinds[0]
+    if kind in _JSON_TYPES:
+        with suppress(ValueError):  # also what pydantic refuses: why, is said below
+            plain = load_json(stripped)
+            if type(plain) is kind:
+                return field.adapter.validate_python(plain)
+    error: str | None = None
+    for reading, tolerances in readings(field, stripped, read_value):
+        if isinstance(reading, SeveralNumbersError):
+            error = f"it holds several numbers ({reading}); write only the one that is meant"
+            continue
         try:
             value = field.adapter.validate_python(reading)
         except pydantic.ValidationError as problem:
             error = error or problems_of(problem)
             continue
-        if tolerance and salvages is not None:
-            salvages.append(tolerance)
+        if salvages is not None:
+            salvages.extend(tolerances)
         return value
     raise ValueProblem(error or f"{text!r} cannot be read")
 
@@ -123,76 +120,6 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _readings(field: Field, text: str) -> Iterator[Reading]:
-    """Yield readings of the text, the most literal first."""
-    kinds = field.kinds
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        with suppress(ValueError):
-            yield load_json(text), ""
-    if NoneType in kinds and text.lower() in _EMPTY_WORDS:
-        yield None, ""
-    for kind in kinds:
-        options = choices(kind)
-        if options is not None:
-            yield from _choice_readings(options, text)
-    if kinds != (str,):
-        with suppress(ValueError):
-            yield load_json(text), ""
-    if str not in kinds:
-        yield from _scalar_readings(kinds, text)
-        yield from _structure_readings(kinds, text)
-    yield text, ""
-
-
-def _structure_readings(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:
-    is_list = any(getattr(k, "__origin__", k) in (list, tuple, set, frozenset) for k in kinds)
-    lines = [_BULLET.sub("", line).strip() for line in text.split("\n") if line.strip()]
-    if is_list and _BULLET.match(text):
-        yield lines, "list from lines"
-    mended: Any = ""
-    with suppress(ValueError):
-        mended = json_repair.loads(_unfence(text), skip_json_loads=True)
-    if mended not in ("", [], {}):
-        yield mended, "json mended"
-    if is_list:
-        yield lines, "list from lines"
-
-
-def _choice_readings(options: tuple[Any, ...], text: str) -> Iterator[Reading]:
-    by_text = {str(o): o for o in options} | {json.dumps(o, default=str): o for o in options}
-    if text in by_text:
-        yield by_text[text], ""
-        return
-    bare = text.strip("'\"`*. \n").casefold()
-    folded = {k.casefold(): v for k, v in by_text.items()}
-    if bare in folded:
-        yield folded[bare], "choice in other case"
-        return
-    named = [o for o in options if re.search(rf"(?<!\w){re.escape(str(o).casefold())}(?!\w)", bare)]
-    if len(named) == 1:
-        yield named[0], "choice within a sentence"
-
-
-def _scalar_readings(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:
-    if bool in kinds:
-        word = (text.casefold().split() or [""])[0].strip("'\"`*.,:;!()")
-        if word in _TRUE_WORDS or word in _FALSE_WORDS:
-            yield word in _TRUE_WORDS, "boolean in other words"
-    if int in kinds or float in kinds:
-        if text in ("inf", "-inf", "nan"):
-            yield float(text), ""
-        found = _NUMBER.findall(text)
-        if found:
-            number = re.sub(r"[,_ ]", "", found[-1] if "=" in text else found[0])
-            with suppress(ValueError):  # more digits than Python reads
-                yield float(number) if "." in number or "e" in number.lower() else int(number), "number within words"
-
-
-def _unfence(text: str) -> str:
-    found = re.search(r"```[\w-]*\n(.*?)(?:```|\Z)", text, re.DOTALL)
-    return found.group(1) if found else text
-
-
 def type_text(field: Field) -> str:
     """Return the type in words that a model can follow: a name, and the JSON schema where a name says too little."""
     schema: dict[str, Any] = {}
@@ -205,9 +132,19 @@ def type_text(field: Field) -> str:
 
 
 def describe(field: Field) -> str:
-    """Return a field as one line of a list: name, type, constraints, description."""
+    """Return a field as one line of a list: name, label where it has one of its own, type, constraints, description."""
+    return _line(field, type_text(field))
+
+
+def outline(field: Field) -> str:
+    """Return the line of `describe` with the mere name of the type, for a list that stands beside a JSON schema."""
+    return _line(field, type_name(field.type))
+
+
+def _line(field: Field, kind: str) -> str:
+    label = f" ({field.label})" if field.reworded else ""
     detail = f" ({field.constraint_text})" if field.constraints else ""
-    return f"- {field.name}: {type_text(field)}{detail}" + (f" - {field.desc}" if field.desc else "")
+    return f"- {field.name}{label}: {kind}{detail}" + (f" - {field.desc}" if field.desc else "")
 
 
 def without_titles(node: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.http.providers import PROVIDERS
-from tuneful.backends.local import LocalBackend
+from tuneful.backends.local.backend import LocalBackend
 from tuneful.errors import UsageError, nearest
 from tuneful.wire.request import SAMPLING_OPTIONS
 

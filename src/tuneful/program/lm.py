@@ -14,7 +14,7 @@ from tuneful.backends.base import Backend, Hearing
 from tuneful.backends.batch.settings import Batch
 from tuneful.backends.cached import Cached
 from tuneful.backends.limited import Limited
-from tuneful.backends.local import is_available
+from tuneful.backends.local.find import is_available
 from tuneful.backends.metered import Metered, note_hit
 from tuneful.backends.models import Price, facts_of
 from tuneful.backends.registry import create

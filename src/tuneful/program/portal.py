@@ -236,12 +236,16 @@ class Portal:
 
 
 async def _end_all() -> None:
-    """Cancel every other task of the loop and wait for its end: what is left pending would be complained of."""
+    """Cancel every other task of the loop and wait for its end: what is left pending would be complained of.
+
+    Then its generators are closed, and with them connections that are kept.
+    """
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=3)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 _END: Any = object()

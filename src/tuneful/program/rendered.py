@@ -26,17 +26,19 @@ class Rendered:
         request: the request: messages, constraint, sampling.
         adapter: name of the adapter that made it.
         model: the model it would go to.
+        dropped_demos: demos that do not fit into the prompt; the request is without them, as a call's is.
     """
 
     request: Request
     adapter: str
     model: str
     _lm: LM
+    dropped_demos: int = 0
 
     @classmethod
-    def of(cls, request: Request, lm: LM, adapter: Adapter) -> Rendered:
+    def of(cls, request: Request, lm: LM, adapter: Adapter, dropped_demos: int = 0) -> Rendered:
         """Return the rendering of a request."""
-        return cls(request, adapter.name, lm.model, lm)
+        return cls(request, adapter.name, lm.model, lm, dropped_demos)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -60,9 +62,13 @@ class Rendered:
         return sum(len(m.text) for m in self.messages) // _CHARS_PER_TOKEN
 
     def __str__(self) -> str:
-        turns = "\n\n".join(f"[{m.role}]\n{m.text}" for m in self.messages)
+        turns = "\n\n".join(f"[{m.role}]\n{_shown(m)}" for m in self.messages)
         about = "" if self.exact else "about "
         parts = [turns, f"({about}{self.tokens} tokens, adapter {self.adapter}, model {self.model})"]
+        if self.dropped_demos:
+            parts.insert(1, f"[the first {self.dropped_demos} demos are left out: they do not fit]")
+        for tool in self.request.tools:
+            parts.insert(1, f"[a tool: {tool.name}. {tool.description}]\n{tool.parameters}")
         if self.request.grammar:
             parts.insert(1, f"[the answer must match this grammar]\n{self.request.grammar}")
         if self.request.json_schema:
@@ -71,3 +77,8 @@ class Rendered:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _shown(message: Message) -> str:
+    calls = [f"[calls {c.name}]\n{c.arguments}" for c in message.tool_calls]
+    return "\n".join([message.text, *calls] if message.text or not calls else calls)

@@ -25,12 +25,12 @@ from tuneful.backends.models import Price
 from tuneful.errors import UsageError, nearest
 from tuneful.program.callback import checked_callbacks
 from tuneful.wire.request import Request
-from tuneful.wire.response import Response, Usage
+from tuneful.wire.response import Response, Usage, written
 
 #: Settings and their defaults.
 DEFAULTS: dict[str, Any] = {
     "lm": None,  # the LM that predictors use which have none of their own
-    "adapter": None,  # an Adapter, its name, or None for "auto"
+    "adapter": None,  # an Adapter, its name, several ("json>chat"), or None for "auto"
     "rm": None,  # the retriever: (query, k) -> passages
     "num_threads": 8,  # examples in flight in Evaluate, batch and compile
     "max_repairs": 1,  # 0 or 1: turns that show the model what is wrong with its answer
@@ -221,7 +221,7 @@ def inspect_history(n: int = 1, file: Any = None) -> None:
         for message in request.messages:
             out.write(f"\n[{message.role}]\n{message.text}\n")
         for choice in response.choices:
-            out.write(f"\n[answer, {choice.finish_reason}]\n{choice.text}\n")
+            out.write(f"\n[answer, {choice.finish_reason}]\n{written(choice)}\n")
         out.write(f"\n{usage_line(response.usage)}\n")
 
 
@@ -231,7 +231,7 @@ def usage_line(usage: Usage) -> str:
     hits = f" and {usage.hits:,} answers from the cache" if usage.hits else ""
     return (
         f"{usage.calls:,} calls{hits}, {usage.prompt_tokens:,} prompt tokens "
-        f"({usage.cached_tokens:,} from the prefix cache), "
+        f"({usage.cached_tokens:,} from the prefix cache, {usage.recomputed_tokens:,} recomputed), "
         f"{usage.completion_tokens:,} generated, {cost}"
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tuneful.adapters.base import Adapter, Parsed, Plan
 from tuneful.adapters.field_stream import Change, FieldStream
+from tuneful.adapters.mended import mended
 from tuneful.errors import LMTransportError
 from tuneful.program.events import Event, FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
 from tuneful.program.lm import LM
@@ -39,6 +40,13 @@ def heard(lm: LM, adapter: Adapter, plan: Plan, path: str) -> LM:
     return _HeardLM(lm, _Telling(listeners, adapter, plan, path)) if listeners else lm
 
 
+def heard_by(lm: LM, adapter: Adapter, plan: Plan) -> LM:
+    """Return an LM that came from `heard`, for a predictor that asks again by another adapter."""
+    if isinstance(lm, _HeardLM):
+        lm.read_by(adapter, plan)
+    return lm
+
+
 class _Telling:
     """Tells the listeners of the answers of one predictor, until one could be read."""
 
@@ -48,7 +56,13 @@ class _Telling:
         self._plan = plan
         self._path = path
         self.done = False
+        self._answers: list[Parsed] = []
         self.begin()
+
+    def read_by(self, adapter: Adapter, plan: Plan) -> None:
+        """Read the answers to come as another adapter does."""
+        self._adapter, self._plan = adapter, plan
+        self._answers.clear()
 
     def begin(self) -> None:
         """Be ready for a new answer."""
@@ -66,7 +80,12 @@ class _Telling:
 
     def end(self, response: Response) -> None:
         """Tell the values of the fields, or that the answer cannot be read."""
-        parsed = self._adapter.parse(self._plan, response.text)
+        if self._adapter.asks:  # its fields come from another model, which is heard too
+            return
+        parsed = self._adapter.read(self._plan, response.choices[0])
+        self._answers.append(parsed)
+        if len(self._answers) == 2:  # the second is the repair turn of the first
+            parsed = mended(self._plan.signature, *self._answers)
         if parsed.complete:
             self.done = True
             self._tell_all(self._fields.close(parsed))
@@ -106,6 +125,9 @@ class _HeardLM(LM):
         self.__dict__.update(inner.__dict__)
         self._inner = inner
         self._telling = telling
+
+    def read_by(self, adapter: Adapter, plan: Plan) -> None:
+        self._telling.read_by(adapter, plan)
 
     def copy(self, **options: Any) -> LM:
         return _HeardLM(self._inner.copy(**options), self._telling)

@@ -23,6 +23,10 @@ def snapshot(value: Any) -> Any:
     return [snapshot(v) for v in value] if isinstance(value, list) else value
 
 
+#: Reasons for a request that are no sign of trouble.
+_PLAIN = ("", "extraction")
+
+
 @dataclass(slots=True)
 class Step:
     """One answer of one predictor.
@@ -32,9 +36,12 @@ class Step:
         inputs: what it was given.
         outputs: the fields that it produced (of the first completion).
         request: what was sent.
-        responses: what came back: the answer, and the one to the repair turn where there was one.
+        responses: what came back, in order: the answer, and those to further requests where there were any.
+        reasons: why each of them was asked for: "" (the first), "repair turn", "fallback to chat", "extraction".
+        models: the model that gave each of them.
         seconds: wall time.
         salvages: tolerances that reading the answer needed.
+        dropped_demos: demos that did not fit into the prompt.
         error: the message of the error that ended the step, or None.
     """
 
@@ -43,10 +50,19 @@ class Step:
     outputs: dict[str, Any] = field(default_factory=dict)
     request: Request | None = None
     responses: list[Response] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     model: str = ""
     seconds: float = 0.0
     salvages: tuple[str, ...] = ()
+    dropped_demos: int = 0
     error: str | None = None
+
+    def note(self, response: Response, model: str, reason: str) -> None:
+        """Add a response."""
+        self.responses.append(response)
+        self.models.append(model)
+        self.reasons.append(reason)
 
     @property
     def usage(self) -> Usage:
@@ -55,14 +71,15 @@ class Step:
 
     @property
     def repairs(self) -> int:
-        """Repair turns that were needed."""
-        return max(0, len(self.responses) - 1)
+        """Further requests that were needed since an answer could not be read: repair turns and fallbacks."""
+        return sum(reason not in _PLAIN for reason in self.reasons)
 
     @property
     def noted(self) -> dict[str, int]:
-        """What did not go plainly, counted by kind: retries, repair turns, truncated answers, tolerances in reading."""
+        """What did not go plainly, counted by kind: dropped demos, retries, repair turns, truncated answers, ..."""
         events = Counter(f"{salvage} (tolerated)" for salvage in self.salvages)
-        events["repair turn"] = self.repairs
+        events["demo dropped"] = self.dropped_demos
+        events.update(reason for reason in self.reasons if reason not in _PLAIN)
         events["retry"] = self.usage.retries
         events["truncated answer"] = sum(c.truncated for r in self.responses for c in r.choices)
         return {kind: n for kind, n in events.items() if n}
@@ -84,7 +101,8 @@ class Trace:
         """Return calls, tokens and cost by model, as JSON values."""
         found: dict[str, Usage] = {}
         for step in self.steps:
-            found[step.model] = found.get(step.model, Usage()) + step.usage
+            for model, response in zip(step.models, step.responses, strict=True):
+                found[model] = found.get(model, Usage()) + response.charged
         return {model: usage.to_json() for model, usage in found.items()}
 
     def of(self, path: str) -> list[Step]:

@@ -43,15 +43,19 @@ class ToolCall:
         id: the provider's identity of the call; the answer to it names it.
         name: name of the tool.
         arguments: a JSON object, as text; it may not be well-formed, since a model wrote it.
+        signature: what the provider wants back with the call, so that a model that thinks can go on from its thoughts:
+            opaque, and of use to that provider alone.
     """
 
     id: str
     name: str
     arguments: str
+    signature: str = ""
 
     def to_json(self) -> dict[str, str]:
         """Return the call as JSON values."""
-        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+        body = {"id": self.id, "name": self.name, "arguments": self.arguments}
+        return {**body, "signature": self.signature} if self.signature else body
 
 
 Content = str | tuple[str | Media, ...]

@@ -41,6 +41,11 @@ class Usage:
         """Tokens sent and generated."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def recomputed_tokens(self) -> int:
+        """Tokens sent that no prefix cache served: what a model had to read."""
+        return self.prompt_tokens - self.cached_tokens
+
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
         return Usage(
@@ -108,6 +113,11 @@ class Choice:
             tuple(ToolCall(**c) for c in body.get("tool_calls", ())),
             body.get("reasoning", ""),
         )
+
+
+def written(choice: Choice) -> str:
+    """Return what the model wrote, for people: the text, or where it has none, the arguments of its tool calls."""
+    return choice.text or "\n".join(f"{c.name}({c.arguments})" for c in choice.tool_calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,11 +233,28 @@ async def test_thinking_does_not_go_with_a_temperature_or_a_forced_tool(server):
     assert len(await lm_of(server, reasoning_effort="low").acall("x", n=2)) == 2  # its default gives way
 
 
-async def test_with_the_result_of_a_tool_an_older_model_does_not_think(server):
-    call = Message("assistant", "", tool_calls=(ToolCall("t1", "weather", "{}"),))
-    messages = (user("?"), call, Message("tool", "rain", call_id="t1"))
+async def test_thoughts_go_back_with_the_calls_that_they_led_to_and_it_thinks_on(server):
+    thoughts = [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "redacted_thinking", "data": "xx"}]
+    more = {"type": "thinking", "thinking": "And Oslo?", "signature": "t"}
+    calls = [{"type": "tool_use", "id": f"t{i}", "name": "weather", "input": {}} for i in (1, 2)]
+    blocks = [*thoughts, text("Let me see."), calls[0], more, calls[1]]
+    choice = (await got(server, *blocks, stop="tool_use")).choices[0]
+    results = [Message("tool", "rain", call_id=c.id) for c in choice.tool_calls]
+    messages = (user("?"), Message("assistant", choice.text, choice.tool_calls), *results)
     body = await sent(server, Request(messages, Sampling(reasoning_effort="low"), tools=(WEATHER,)))
+    assert body["messages"][1]["content"] == blocks
+    assert body["thinking"]["budget_tokens"] == 2048
+
+
+@pytest.mark.parametrize("signature", ["", "base64-of-another-provider", "[broken", '["x"]'])
+async def test_after_a_call_without_its_thoughts_an_older_model_does_not_think(server, signature):
+    call = Message("assistant", "", tool_calls=(ToolCall("t1", "weather", "{}", signature),))
+    messages = (user("?"), call, Message("tool", "rain", call_id="t1"))
+    request = Request(messages, Sampling(reasoning_effort="low"), tools=(WEATHER,))
+    body = await sent(server, request)
     assert "thinking" not in body
+    assert [b["type"] for b in body["messages"][1]["content"]] == ["tool_use"]
+    assert "thinking" in await sent(server, request, "claude-opus-4-6")
 
 
 def test_a_model_that_does_not_think_refuses_an_effort(server):
@@ -315,7 +332,12 @@ async def test_an_answer_with_thoughts_text_and_calls(server):
     )
     choice = response.choices[0]
     assert (choice.text, choice.reasoning, choice.finish_reason) == ("Let me see.", "Hm.", "tools")
-    assert choice.tool_calls == (ToolCall("t1", "weather", '{"city": "Malmö"}'),)
+    (call,) = choice.tool_calls
+    assert (call.id, call.name, call.arguments) == ("t1", "weather", '{"city": "Malmö"}')
+    assert json.loads(call.signature) == [
+        {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+        {"type": "redacted_thinking", "data": "xx"},
+    ]
     assert response.model == "claude-x"
 
 
@@ -380,7 +402,8 @@ async def test_a_stream_gives_pieces_and_then_what_a_whole_answer_gives(server, 
     assert [(p.text, p.reasoning) for p in parts[:-1]] == [("", "Hm…"), ("Grü", ""), ("ße", "")]
     choice = parts[-1].choices[0]
     assert (choice.text, choice.reasoning, choice.finish_reason) == ("Grüße", "Hm…", "tools")
-    assert choice.tool_calls == (ToolCall("t1", "weather", '{"city": "Oslo"}'),)
+    signature = '[{"type": "thinking", "thinking": "Hm…", "signature": "abc"}]'
+    assert choice.tool_calls == (ToolCall("t1", "weather", '{"city": "Oslo"}', signature),)
     usage = parts[-1].usage
     assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (13, 4, 15)
     assert server.bodies[0]["stream"] is True

@@ -163,6 +163,26 @@ async def test_later_models_are_told_that_a_call_has_no_signature(server):
     assert ["thoughtSignature" in part for part in turns[1]["parts"]] == [True, False]
 
 
+async def test_a_signature_goes_back_with_the_call_that_it_came_with(server):
+    parts = [
+        {"functionCall": {"id": "c1", "name": "weather", "args": {"city": "Oslo"}}, "thoughtSignature": "c2ln"},
+        {"functionCall": {"id": "c2", "name": "weather", "args": {}}},
+    ]
+    calls = (await got(server, answer(*parts))).choices[0].tool_calls
+    assert [c.signature for c in calls] == ["c2ln", ""]
+    results = [Message("tool", "rain", call_id=c.id) for c in calls]
+    request = Request((user("?"), Message("assistant", "", calls), *results), tools=(WEATHER,))
+    for model in ("gemini-2.5-flash", "gemini-3.5-flash"):
+        assert (await sent(server, request, model))["contents"][1]["parts"] == parts
+
+
+async def test_a_signature_of_another_provider_is_none(server):
+    call = ToolCall("c1", "weather", "{}", '[{"type": "thinking", "thinking": "Hm.", "signature": "s"}]')
+    request = Request((user("?"), Message("assistant", "", (call,)), Message("tool", "rain", call_id="c1")))
+    part = (await sent(server, request))["contents"][1]["parts"][0]
+    assert "thoughtSignature" not in part
+
+
 async def test_a_result_without_its_call_is_refused_before_the_call(server):
     with pytest.raises(tf.LMInvalidRequestError, match="c9"):
         await lm_of(server).complete(Request((user("x"), Message("tool", "rain", call_id="c9"))))
@@ -280,7 +300,12 @@ STREAM = [
     {
         "candidates": [
             {
-                "content": {"parts": [{"functionCall": {"name": "weather", "args": {"city": "Oslo"}}}, {"text": ""}]},
+                "content": {
+                    "parts": [
+                        {"functionCall": {"name": "weather", "args": {"city": "Oslo"}}, "thoughtSignature": "c2ln"},
+                        {"text": ""},
+                    ]
+                },
                 "finishReason": "STOP",
             }
         ],
@@ -296,7 +321,7 @@ async def test_a_stream_gives_pieces_and_then_what_a_whole_answer_gives(server, 
     assert [(p.text, p.reasoning) for p in parts[:-1]] == [("", "Hm…"), ("Grü", ""), ("ße", "")]
     choice = parts[-1].choices[0]
     assert (choice.text, choice.reasoning, choice.finish_reason) == ("Grüße", "Hm…", "tools")
-    assert choice.tool_calls == (ToolCall("call-3", "weather", '{"city": "Oslo"}'),)
+    assert choice.tool_calls == (ToolCall("call-3", "weather", '{"city": "Oslo"}', "c2ln"),)
     assert (parts[-1].usage.prompt_tokens, parts[-1].usage.completion_tokens) == (9, 7)
     assert server.paths == ["/v1/models/gemini-2.5-flash:streamGenerateContent?alt=sse"]
     assert "stream" not in server.bodies[0]

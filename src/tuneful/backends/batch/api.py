@@ -26,7 +26,7 @@ from tuneful.wire.response import Response
 
 if TYPE_CHECKING:
     from tuneful.backends.http.backend import HTTPBackend
-    from tuneful.backends.http.transport import Reply
+    from tuneful.backends.http.exchange import Reply
 
 _log = logging.getLogger(__name__)
 

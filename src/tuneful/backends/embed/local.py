@@ -11,7 +11,8 @@ from typing import Any
 
 from tuneful.backends.embed.embedding import EmbeddingBackend, Vectors, vectors_of
 from tuneful.backends.http.refusal import error_of
-from tuneful.backends.local import NAMED_MODELS, LocalSettings, _Engine, _engine, find_model
+from tuneful.backends.local.engine import LocalSettings, engine_of
+from tuneful.backends.local.find import NAMED_MODELS, find_model
 from tuneful.errors import ContextWindowExceededError, MissingExtraError
 
 #: Bytes of a file in which its own settings stand.
@@ -69,20 +70,15 @@ class LocalEmbeddings(EmbeddingBackend):
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed some texts. Raises a branch of LMError, such as ContextWindowExceededError for a text too long."""
         loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(None, _engine, self._settings)
+        engine = await loop.run_in_executor(None, engine_of, self._settings)
         body = {"model": self.model, "input": list(texts)}
-        answer = await loop.run_in_executor(engine.pool, _asked, engine, body)
+        answer = await loop.run_in_executor(engine.slots, engine.embeddings, body)
         if error := answer.get("error"):
             refusal = error_of(int(error.get("code") or 500), answer, self.model)
             if isinstance(refusal, ContextWindowExceededError):
                 refusal.add_note("Or make room for longer texts: tf.Embedder(..., context_tokens=...).")
             raise refusal
         return vectors_of(answer, len(texts), self.model)
-
-
-def _asked(engine: _Engine, body: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = engine._server.handle_embeddings(body)
-    return answer
 
 
 def _says_how_to_pool(path: Path) -> bool:

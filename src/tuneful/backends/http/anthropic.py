@@ -1,15 +1,15 @@
 """Anthropic's layout (the Messages API): Request -> body, body -> Response, events -> pieces.
 
 Prompt caching: the last block of the last message that stays the same from call to call is marked, so that everything
-up to it is read from the cache. Thoughts cannot be handed back with the results of tools; models that demand them think
-only before their first call.
+up to it is read from the cache. The blocks of thoughts before a tool call are the call's signature, as JSON, and go
+back with it: a model that thinks within a budget demands them.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tuneful.backends.http.layout import add_extra, arguments_of
@@ -42,6 +42,7 @@ _STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+_THOUGHTS = ("thinking", "redacted_thinking")
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -126,8 +127,22 @@ def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
     blocks = [_text(p) if isinstance(p, str) else _media(p, model) for p in parts if p]  # an empty text is an error
     if message.role == "tool":
         return [{"type": "tool_result", "tool_use_id": message.call_id, "content": blocks}]
-    calls = message.tool_calls
-    return blocks + [{"type": "tool_use", "id": c.id, "name": c.name, "input": arguments_of(c)} for c in calls]
+    for index, call in enumerate(message.tool_calls):
+        thoughts = _thoughts_of(call)
+        blocks = [*thoughts, *blocks] if index == 0 else [*blocks, *thoughts]  # the first stand before the text
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)})
+    return blocks
+
+
+def _thoughts_of(call: ToolCall) -> list[dict[str, Any]]:
+    """Return the blocks that a call's signature holds; another provider's signature holds none."""
+    if not call.signature.startswith("["):
+        return []
+    try:
+        blocks = json.loads(call.signature)
+    except ValueError:
+        return []
+    return [b for b in blocks if isinstance(b, dict) and b.get("type") in _THOUGHTS]
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -170,7 +185,7 @@ def _thinking(request: Request, model: str, facts: ModelFacts) -> dict[str, Any]
     measure = dict(facts.efforts).get(effort, effort)
     if isinstance(measure, str):
         return {"thinking": {"type": "adaptive"}, "output_config": {"effort": measure}}
-    if request.messages[-1].role == "tool":  # it would have to be given its thoughts back
+    if _forgotten(request.messages):  # another model called, or nobody thought: it is not allowed to begin now
         return {}
     limit = request.sampling.max_tokens
     if limit is not None and limit <= measure:
@@ -180,6 +195,12 @@ def _thinking(request: Request, model: str, facts: ModelFacts) -> dict[str, Any]
             f"`max_tokens={limit}`. Set `max_tokens` well above {measure}, or a lower effort",
         )
     return {"thinking": {"type": "enabled", "budget_tokens": measure}}
+
+
+def _forgotten(messages: Sequence[Message]) -> bool:
+    """Whether the last assistant's turn calls tools, and the thoughts before the call are not there."""
+    last = next((m for m in reversed(messages) if m.role == "assistant"), None)
+    return last is not None and bool(last.tool_calls) and not _thoughts_of(last.tool_calls[0])
 
 
 def _sampling(sampling: Sampling, model: str, facts: ModelFacts, thinking: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -256,8 +277,19 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 def _choice(blocks: Any, stop_reason: str | None) -> Choice:
     text = "".join(b["text"] for b in blocks if b["type"] == "text")
     thoughts = "\n".join(b["thinking"] for b in blocks if b["type"] == "thinking" and b["thinking"])
-    calls = tuple(ToolCall(b["id"], b["name"], _arguments(b["input"])) for b in blocks if b["type"] == "tool_use")
-    return Choice(text, _FINISH.get(stop_reason or "", "stop"), None, calls, thoughts)
+    return Choice(text, _FINISH.get(stop_reason or "", "stop"), None, tuple(_calls(blocks)), thoughts)
+
+
+def _calls(blocks: Sequence[dict[str, Any]]) -> Iterator[ToolCall]:
+    """Yield the calls, each signed with the thoughts since the one before."""
+    thoughts: list[dict[str, Any]] = []
+    for block in blocks:
+        if block["type"] in _THOUGHTS:
+            thoughts.append(block)
+        elif block["type"] == "tool_use":
+            signature = json.dumps(thoughts, ensure_ascii=False) if thoughts else ""
+            yield ToolCall(block["id"], block["name"], _arguments(block["input"]), signature)
+            thoughts = []
 
 
 def _arguments(value: Any) -> str:
@@ -311,6 +343,8 @@ class AnthropicReader:
         if delta["type"] == "thinking_delta":
             block["thinking"] += delta["thinking"]
             return [Delta("", delta["thinking"])]
+        if delta["type"] == "signature_delta":
+            block["signature"] = (block.get("signature") or "") + delta["signature"]
         if delta["type"] == "input_json_delta" and "input" in block:
             block["input"] += delta["partial_json"]
         return []

@@ -9,19 +9,23 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.http.chat_completions import ChatCompletions
+from tuneful.backends.http.exchange import Reply, Timeouts
 from tuneful.backends.http.layout import Layout
 from tuneful.backends.http.providers import PROVIDERS, Provider
 from tuneful.backends.http.refusal import error_of
-from tuneful.backends.http.transport import Reply, Timeouts, Transport
 from tuneful.backends.models import facts_of
 from tuneful.errors import LMAuthError, LMError, LMServerError, LMTransportError, NotConfiguredError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
+
+if TYPE_CHECKING:
+    from tuneful.backends.http.transport import Transport
 
 #: What reading JSON raises: also for an array of a hundred thousand arrays.
 _NO_JSON = (ValueError, RecursionError)
@@ -77,7 +81,7 @@ class HTTPBackend(Backend):
         self._api_key = api_key
         self._headers = _checked_headers(headers or {})
         self._secrets = _secrets(self._headers)
-        self.transport = Transport(Timeouts(timeout_s, connect_timeout_s), ca_bundle)
+        self._timeouts, self._ca_bundle = Timeouts(timeout_s, connect_timeout_s), ca_bundle
         self.endpoint = f"{self.base_url}#{model}"
         self.facts = facts_of(f"{provider}/{model}")
         self.several = self._provider.several
@@ -86,6 +90,13 @@ class HTTPBackend(Backend):
 
     def __repr__(self) -> str:  # the key must not show
         return f"HTTPBackend({self.model!r}, api_base={self.base_url!r})"
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The connections. The library is loaded here: a run whose answers are all cached does without it."""
+        from tuneful.backends.http.transport import Transport
+
+        return Transport(self._timeouts, self._ca_bundle)
 
     # --- asking ---
 
@@ -202,7 +213,7 @@ class HTTPBackend(Backend):
             LMError: the status says that the request was refused, or the body is no JSON.
         """
         if 300 <= reply.status < 400:
-            aim = self.safe(reply.headers.get("location", "nowhere"))
+            aim = self.safe(reply.headers.get("location", "nowhere")).encode("ascii", "backslashreplace").decode()
             refusal = (
                 f"a redirect to {aim}, which is not followed: it could carry the key elsewhere. Set `api_base` to it"
             )
@@ -239,7 +250,8 @@ class HTTPBackend(Backend):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self.transport.aclose()
+        if "transport" in self.__dict__:
+            await self.transport.aclose()
 
 
 def _base_url(provider: Provider, model: str, api_base: str | None) -> str:
@@ -276,7 +288,7 @@ def _capabilities(given: Capabilities, facts: Any) -> Capabilities:
 def _seconds(headers: Any) -> float | None:
     """Return how long the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if name not in headers:
+        if name not in headers or not headers[name].isascii():
             continue
         try:
             wait_s = unit_s * float(headers[name])

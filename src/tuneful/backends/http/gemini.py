@@ -29,8 +29,8 @@ _BROKEN = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORM
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
-#: Later models want their calls back with the signature that came with them. A call that has none (another model made
-#: it, or it was kept without) is marked with this word, as the service's manual says.
+#: Later models want their calls back with the signature that came with them. A call that never had one (another model
+#: made it, or it is part of a demo) is marked with this word, as the service's manual says.
 _UNSIGNED = "skip_thought_signature_validator"
 
 
@@ -126,7 +126,9 @@ def _parts(message: Message, names: Mapping[str, str], model: str, *, signed: bo
     parts = [{"text": c} if isinstance(c, str) else _media(c) for c in content if c]
     for index, call in enumerate(message.tool_calls):
         part: dict[str, Any] = {"functionCall": {"id": call.id, "name": call.name, "args": arguments_of(call)}}
-        if signed and index == 0:  # of calls made at once, the first carries the signature
+        if call.signature and not call.signature.startswith("["):  # JSON is another provider's
+            part["thoughtSignature"] = call.signature
+        elif signed and index == 0:  # of calls made at once, the first carries the signature
             part["thoughtSignature"] = _UNSIGNED
         parts.append(part)
     return parts or [{"text": ""}]
@@ -222,6 +224,7 @@ def _choice(candidate: Mapping[str, Any], model: str) -> Choice:
             str(p["functionCall"].get("id") or f"call-{i}"),
             p["functionCall"]["name"],
             json.dumps(p["functionCall"].get("args") or {}, ensure_ascii=False),
+            str(p.get("thoughtSignature") or ""),
         )
         for i, p in enumerate(parts)
         if "functionCall" in p

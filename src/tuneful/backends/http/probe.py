@@ -22,7 +22,7 @@ from tuneful.wire.response import Choice
 
 if TYPE_CHECKING:
     from tuneful.backends.http.backend import HTTPBackend
-    from tuneful.backends.http.transport import Reply
+    from tuneful.backends.http.exchange import Reply
 
 #: Seconds for one question about the server.
 _PATIENCE_S = 5.0
