@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/tuneful demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not model"
+	$(BIN)/python -m pytest -n 2 -m "not model"
 	$(BIN)/python -m pytest -m model
 
 lint: .venv/installed
