@@ -2,16 +2,16 @@
 
     python bench/small_models.py [--peer PYTHON] [--model smollm2] [--data trec6,sst2] [--rows 100] [--demos 0,10]
 
-Every adapter answers the same rows with the same demos; the peer answers the first `--peer-rows` of them. Both talk
-over HTTP to one llama.cpp server with the settings of the embedded model (llama_server.py), or to `--api-base`; a row
-of the table is a process of its own. `auto` is the embedded model in process, the adapter left to tuneful (over HTTP
-with `--api-base`). Greedy, the same `max_tokens` for all, response caches off, one example after the other unless
-`--in-flight` says otherwise. The peer runs as it comes: its chat adapter, with its second attempt as JSON.
+Every adapter answers the same rows with the same demos, on the embedded model. The peer answers the first `--peer-rows` of
+them, and talks to a llama.cpp server with the settings of the embedded model (llama_server.py), as `auto, served` does,
+the adapter left to tuneful. With `--api-base` all talk to that server. A row of the table is a process of its own. Greedy,
+the same `max_tokens` for all, response caches off, one example after the other unless `--in-flight` says otherwise. The
+peer runs as it comes: its chat adapter, with its second attempt as JSON.
 
-`against auto` is the mean difference on the rows that both have answered, with its 95 % interval: where the interval
-has 0 in it, the two are not told apart. `unread` are the examples that end in a parse error, after repair. A prompt's
-first reading fills the prefix cache: `s/example` has it, `median s` does not. The tasks stand in tasks.py; sets that
-are not there are skipped.
+`against` the first row is the mean difference on the rows that both have answered, with its 95 % interval: where the
+interval has 0 in it, the two are not told apart. `unread` are the examples that end in a parse error, after repair. A
+prompt's first reading fills the prefix cache: `s/example` has it, `median s` does not. The tasks stand in tasks.py; sets
+that are not there are skipped.
 """
 
 import argparse
@@ -195,7 +195,7 @@ def show(task, demos, rows):
         ("n", 4, number("n")),
         ("score %", 8, number("score", ".1f")),
         ("95 % interval", 14, lambda found, _: f"{found['low']:.1f} to {found['high']:.1f}"),
-        ("against auto", 23, against("auto")),
+        (f"against {next(iter(rows))}", 23, against(next(iter(rows)))),
         ("unread %", 9, number("unread_percent", ".1f")),
         ("repairs %", 10, number("repaired_percent", ".0f")),
         ("calls", 6, number("calls", ".2f")),
@@ -230,7 +230,7 @@ def options():
     parser.add_argument("--rows", type=int, default=100, help="rows of dev for tuneful (default 100)")
     parser.add_argument("--peer-rows", type=int, default=30, help="rows of dev for the peer (default 30)")
     parser.add_argument("--demos", default="0,10", help="numbers of demos, by comma")
-    parser.add_argument("--adapters", help="adapters, by comma (default: compact,json,chat,xml,auto)")
+    parser.add_argument("--adapters", help="adapters, by comma (default: compact,json,chat,xml)")
     parser.add_argument("--in-flight", type=int, default=1, help="examples in flight (default 1)")
     parser.add_argument("--threads", type=int, help="threads that compute; by default as the embedded model has it")
     parser.add_argument("--out", type=Path, help="file to which each row's figures are appended, as a line of JSON")
@@ -263,16 +263,18 @@ class Run:
         self.chosen = chosen
         self.model = chosen.model if chosen.api_base else f"llamacpp/{SERVED}"
         self.api_base = api_base
-        self.adapters = words(chosen.adapters) if chosen.adapters else [*usual, "auto"]
+        self.adapters = words(chosen.adapters) if chosen.adapters else usual
 
     def candidates(self):
         """Yield name, case, its options and its interpreter."""
         served = {"model": self.model, "api_base": self.api_base}
         embedded = {"model": f"local/{self.chosen.model}", "api_base": None, "settings": settings(self.chosen)}
-        for adapter in self.adapters:
-            in_process = adapter == "auto" and not self.chosen.api_base
-            where = embedded if in_process else {**served, "settings": {}}
-            yield adapter, "tuneful", {"adapter": adapter, "rows": self.chosen.rows, **where}, None
+        rows = self.chosen.rows
+        for adapter in self.adapters:  # compact first: the default of a small model
+            where = {**served, "settings": {}} if self.chosen.api_base else embedded
+            yield adapter, "tuneful", {"adapter": adapter, "rows": rows, **where}, None
+        if not self.chosen.api_base:  # as the peer has it: over HTTP
+            yield "auto, served", "tuneful", {"adapter": "auto", "rows": rows, **served, "settings": {}}, None
         if self.chosen.peer:
             model = self.chosen.model if self.chosen.api_base else f"openai/{SERVED}"
             own = {"rows": min(self.chosen.rows, self.chosen.peer_rows), **served, "model": model}

@@ -238,7 +238,7 @@ TASKS = {
             read_gsm8k,
             same_number,
             kind=float,
-            max_tokens=400,
+            max_tokens=1024,
             reasons=True,
         ),
         Task(

@@ -7,12 +7,14 @@ import pydantic
 from hypothesis import strategies as st
 
 from tuneful.adapters import select
+from tuneful.spec.code import Code
+from tuneful.spec.document import Citation, Citations
 from tuneful.spec.fields import Field, InputField, OutputField
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 
 ADAPTERS = list(select.ADAPTERS.values())
-ABLE = Capabilities(grammar=True, json_schema=True)
+ABLE = Capabilities(grammar="gbnf", json_schema=True)
 
 
 class Color(enum.Enum):
@@ -85,6 +87,9 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (tuple[int, str], st.tuples(integers, texts)),
     (tuple[float, ...], st.lists(floats, max_size=3).map(tuple)),
     (set[int], st.sets(integers, max_size=3)),
+    (Citations, st.lists(st.builds(Citation, document=texts, quote=texts), max_size=2)),
+    (Code["python"], texts.map(Code["python"])),
+    (Code["sql"] | None, st.none() | texts.map(Code["sql"])),
 ]
 
 

@@ -16,7 +16,7 @@ from tuneful.wire.capabilities import Capabilities
 
 each_adapter = pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda a: a.name)
 each_backend = pytest.mark.parametrize(
-    "capabilities", [Capabilities(), Capabilities(grammar=True, json_schema=True, tools=True)], ids=["plain", "able"]
+    "capabilities", [Capabilities(), Capabilities(grammar="gbnf", json_schema=True, tools=True)], ids=["plain", "able"]
 )
 quick = settings(max_examples=80, deadline=None, database=None)
 

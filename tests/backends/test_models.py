@@ -81,6 +81,9 @@ def test_more_tokens_than_a_model_can_write_are_refused():
 def test_the_facts_are_part_of_the_capabilities():
     found = tf.LM("anthropic/claude-haiku-4-5").capabilities
     assert (found.context_tokens, found.answer_tokens, found.reasoning) == (200_000, 64_000, True)
+    assert found.reasons_if_asked
+    assert facts_of("openai/gpt-5.1").reasons_if_asked
+    assert not facts_of("openai/gpt-5-mini").reasons_if_asked
     assert found.media == {"image", "file"}
     assert {"logprobs", "seed"} <= found.refuses
     assert tf.LM("gemini/gemini-2.5-pro").capabilities.media == {"image", "file", "audio"}

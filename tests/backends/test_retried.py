@@ -22,7 +22,7 @@ ANSWER = Response((Choice("Hi"),))
 
 class Failing(Backend):
     endpoint = "here#m"
-    capabilities = Capabilities(grammar=True)
+    capabilities = Capabilities(grammar="gbnf")
     local = True
 
     def __init__(self, *outcomes):
@@ -108,7 +108,7 @@ async def test_a_call_can_be_cancelled_while_it_waits():
 async def test_it_passes_on_what_it_does_not_change():
     inner = Failing()
     outer = Retried(inner)
-    assert (outer.endpoint, outer.capabilities, outer.local) == ("here#m", Capabilities(grammar=True), True)
+    assert (outer.endpoint, outer.capabilities, outer.local) == ("here#m", Capabilities(grammar="gbnf"), True)
     assert await outer.count_tokens(HELLO.messages) == 42
     await outer.aclose()
     assert inner.closed

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
+from tuneful.adapters.dialogue import earlier_turns, history_field
 from tuneful.adapters.media import holds_media, user_turn
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
@@ -36,10 +37,12 @@ class Plan:
 
     Args:
         signature: the signature.
-        grammar: a GBNF grammar that the backend enforces.
+        grammar: a grammar that the backend enforces, in its notation.
         json_schema: a JSON schema that the backend enforces.
         tools: tools that the model may call.
         tool_choice: see `Request.tool_choice`.
+        stop: texts at which an answer that nothing constrains is over, beside the user's own.
+        history: the input that holds earlier turns, which `signature` then lacks; "" where there is none.
         kept: the stable messages of the last few sets of demos, so that they are rendered once.
     """
 
@@ -48,6 +51,8 @@ class Plan:
     json_schema: str | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None
+    stop: tuple[str, ...] = ()
+    history: str = ""
     kept: dict[Any, tuple[Message, ...]] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -138,7 +143,7 @@ class Adapter:
 
         A demo that has every output becomes a turn of the chat, exactly as the live exchange looks. A demo that
         lacks some is shown in the system message (one with media, in a turn before the others), where its gaps cannot
-        be imitated.
+        be imitated. The turns of a `History` stand between the demos and the current inputs, as further exchanges.
         """
         key = _demo_key(demos)
         stable = plan.kept.get(key) if key is not None else None
@@ -148,8 +153,9 @@ class Adapter:
                 if len(plan.kept) >= _KEPT:
                     plan.kept.clear()
                 plan.kept[key] = stable
+        said = self._exchanges(plan, earlier_turns(plan.signature, plan.history, inputs), len(stable) + 1)
         asked = user_turn(self.input_text, plan.signature, inputs)
-        return request_of(plan, (*stable, asked), sampling)
+        return request_of(plan, (*stable, *said, asked), sampling, stable=len(stable))
 
     def _stable(self, plan: Plan, demos: Sequence[Values]) -> tuple[Message, ...]:
         """Return the messages that do not depend on the current inputs."""
@@ -162,10 +168,16 @@ class Adapter:
         if shown:
             messages.append(user_turn(self.partial_text, plan.signature, *shown, head=_PARTIAL))
             messages.append(assistant("Understood."))
-        for number, demo in enumerate(whole, 1):
-            messages.append(user_turn(self.input_text, plan.signature, demo))
-            messages += self.answer_turns(plan, demo, number)
-        return tuple(messages)
+        cases = [c for d in whole for c in (*earlier_turns(plan.signature, plan.history, d), d)]
+        return (*messages, *self._exchanges(plan, cases, 1))
+
+    def _exchanges(self, plan: Plan, cases: Sequence[Values], first: int) -> list[Message]:
+        """Return the turns of answered cases, numbered from `first`."""
+        messages: list[Message] = []
+        for number, case in enumerate(cases, first):
+            messages.append(user_turn(self.input_text, plan.signature, case))
+            messages += self.answer_turns(plan, case, number)
+        return messages
 
     def answer_turns(self, plan: Plan, demo: Values, number: int) -> Sequence[Message]:
         """Return the turns that answer a whole demo, the number-th: as those of the live exchange."""
@@ -243,20 +255,40 @@ class Adapter:
 
 @lru_cache(maxsize=1024)
 def _plan(adapter: Adapter, signature: Signature, capabilities: Capabilities) -> Plan:
-    return adapter.constrain(signature, capabilities)
+    history = history_field(signature)
+    if not history:
+        return adapter.constrain(signature, capabilities)
+    return replace(adapter.constrain(signature.delete(history), capabilities), history=history)
 
 
-def request_of(plan: Plan, messages: tuple[Message, ...], sampling: Sampling | None) -> Request:
-    """Return the request that a plan makes of messages of which only the last depends on the current inputs."""
+def request_of(
+    plan: Plan, messages: tuple[Message, ...], sampling: Sampling | None, stable: int | None = None
+) -> Request:
+    """Return the request that a plan makes of messages.
+
+    Args:
+        plan: the plan.
+        messages: the chat.
+        sampling: how to sample.
+        stable: how many of the first messages do not depend on the current inputs; by default all but the last.
+    """
+    sampling = sampling or Sampling()
+    if plan.stop:
+        sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *plan.stop)))[:_MOST_STOPS])
     return Request(
         messages,
-        sampling or Sampling(),
+        sampling,
         plan.grammar,
         plan.json_schema,
         tools=plan.tools,
         tool_choice=plan.tool_choice,
-        stable=len(messages) - 1,
+        stable=len(messages) - 1 if stable is None else stable,
     )
+
+
+def stops(capabilities: Capabilities, *texts: str) -> tuple[str, ...]:
+    """Return texts to stop at, or none where the model takes none, or could write them while it thinks aloud."""
+    return () if "stop" in capabilities.refuses or capabilities.reasoning else texts
 
 
 def complaint(parsed: Parsed) -> str:
@@ -267,6 +299,7 @@ def complaint(parsed: Parsed) -> str:
 
 _PARTIAL = "Some solved cases, with only a part of the answer shown:"
 _KEPT = 16
+_MOST_STOPS = 4  # what the services take; the user's own come first
 _PLAIN = (str, int, bool, type(None))
 
 

@@ -7,17 +7,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
-from tuneful.adapters import gbnf
-from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
+from tuneful.adapters import gbnf, lark
+from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values, stops
 from tuneful.adapters.loose import MARKER_MISSING, before_first_mark, read_without_marks
 from tuneful.adapters.objects import read_members, read_object
 from tuneful.adapters.prefix import is_text, settled
 from tuneful.adapters.thinking import begins_with_thoughts, spoken, strip_thinking
 from tuneful.adapters.values import ValueProblem, absent, read_value, type_text, write_value
 from tuneful.adapters.wrapping import FENCE, LABEL, fence_held_back, opens_fence, without_closing_fence
+from tuneful.spec.code import is_code
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
 from tuneful.spec.types import choices
@@ -31,8 +32,8 @@ class CompactAdapter(Adapter):
     """One line for each field, `Label: value`; a lone output is the bare value, with no label.
 
     Further lines of a value are indented by two spaces, so a text can never open a field: a label counts only at the
-    start of a line. With a backend that takes grammars the answer is constrained to the labels and the types; a free
-    text is then at most `gbnf.TEXT_LIMIT` characters long, or its `max_length`.
+    start of a line. With a backend that takes grammars the answer is constrained to the labels and the types; a text of
+    a small model is then at most `lark.TEXT_LIMIT` characters long, or its `max_length`.
 
     Cost: the fewest tokens of all adapters. Not for long or nested outputs of a large model: use JSON there.
     """
@@ -40,12 +41,23 @@ class CompactAdapter(Adapter):
     name = "compact"
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
-        """Return a plan with a grammar, unless the only output is unconstrained text, which stays free."""
-        outputs = signature.output_fields
-        free = [f for f in outputs.values() if f.type is str and not f.constraints]
-        if not capabilities.grammar or len(free) == len(outputs) == 1:
-            return Plan(signature)
-        return Plan(signature, grammar=gbnf.lines(outputs, labels(signature)))
+        """Return a plan with a grammar, unless the only output is unconstrained text or code, which stays free."""
+        outputs, shown = signature.output_fields, labels(signature)
+        alone = next(iter(outputs.values())) if len(outputs) == 1 else None
+        free = alone and (alone.type is str or is_code(alone.type)) and not alone.constraints
+        if not capabilities.grammar or free:
+            again = next(iter(signature.input_fields), None)  # a small model may go on with a case of its own
+            ends = (f"\n{shown[again]}: ",) if again and capabilities.small else ()
+            return Plan(signature, stop=stops(capabilities, *ends))
+        if capabilities.grammar == "gbnf":
+            return Plan(signature, grammar=gbnf.lines(outputs, shown))
+        first, *others = (f"{shown[n]}: " for n in outputs)
+        write = write_value if alone else _indented
+        heads = [""] if alone else [first, *(f"\n{head}" for head in others)]
+        return Plan(
+            signature,
+            grammar=lark.answer(outputs, heads, "", write, lark.shortness(capabilities, signature.output_fields)),
+        )
 
     def system_text(self, plan: Plan) -> str:
         """Return the instructions and one line for each output that needs words."""
@@ -93,7 +105,7 @@ class CompactAdapter(Adapter):
         if len(outputs) == 1:
             read, problems = _lone(body, text, outputs, marks.alone, salvages)
         else:
-            sections = list(_split_lines(body, marks, salvages))
+            sections = _sections(plan, body, marks, salvages)
             lead = _lead(body, marks) if "`" in body or len(sections) < len(outputs) else ""
             for name, section, closed in sections:
                 whole = section if closed else _without_fence(section, lead, salvages)
@@ -122,7 +134,7 @@ class CompactAdapter(Adapter):
             return [Section(name, told, closed=False)] if bare.strip() else []
         found = []
         lead = _lead(body, marks) if "`" in body else ""
-        for name, section, closed in _split_lines(body, marks, []):
+        for name, section, closed in _sections(plan, body, marks, []):
             if not closed and opens_fence(lead):
                 section = fence_held_back(section)  # noqa: PLW2901 (the section, without its end)
             certain = _dedented(section) if closed else _certain(section, marks.begun)
@@ -251,6 +263,26 @@ def _marks(signature: Signature) -> _Marks:
         _label_at_start(next(iter(shown.values()))),
         any(c in label for label in shown.values() for c in ":：\n"),
     )
+
+
+def _sections(plan: Plan, text: str, marks: _Marks, salvages: list[str]) -> list[tuple[str, str, bool]]:
+    """Return name and text of the first section of each field, and whether a label follows it.
+
+    A grammar leaves no doubt what is a label: there a line of reasoning may look like one in another case.
+    """
+    heads = [f"\n{label}: " for label in marks.shown.values()]
+    if plan.grammar is None or not f"\n{text}".startswith(heads[0]):
+        return list(_split_lines(text, marks, salvages))
+    found = []
+    rest = f"\n{text}"[len(heads[0]) :]
+    for name, head in zip_longest(marks.shown, heads[1:], fillvalue="\n\0"):
+        section, label, rest = rest.partition(head)
+        if not label:
+            begun = next((i for i in range(len(head) - 1, 0, -1) if section.endswith(head[:i])), 0)
+            found.append((name, section[: len(section) - begun], False))
+            break
+        found.append((name, section, True))
+    return found
 
 
 def _split_lines(text: str, marks: _Marks, salvages: list[str]) -> Iterator[tuple[str, str, bool]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from tuneful.adapters.base import Adapter, Parsed, Plan, Values, request_of
+from tuneful.adapters.dialogue import earlier_turns
 from tuneful.adapters.values import ValueProblem, absent, problems_of, read_value
 from tuneful.errors import UsageError
 from tuneful.spec.fields import Field
@@ -33,7 +34,8 @@ class FunctionAdapter(Adapter):
     Args:
         name: its name, in parameters and saved programs.
         render: (signature, demos, inputs) -> messages: `{"role": ..., "content": ...}` or `Message`s. All but the
-            last must not depend on the inputs. Demos are dicts of field values, and may lack some.
+            last must not depend on the inputs. Demos are dicts of field values, and may lack some; the turns of a
+            `History` follow them as further ones.
         parse: (signature, text) -> values by field name: texts, or values of the field's type. A field that it does
             not find it leaves out; where it can read nothing at all it may raise ValueError (so json.loads may).
         plan: (signature, capabilities) -> what the backend shall enforce: {"json_schema": {...}} or {"grammar": "..."},
@@ -61,13 +63,15 @@ class FunctionAdapter(Adapter):
 
     def render(self, plan: Plan, demos: Sequence[Values], inputs: Values, sampling: Sampling | None = None) -> Request:
         """Return the request that holds the messages of `render`."""
-        made = self._functions[0](plan.signature, [dict(d) for d in demos], dict(inputs))
+        said = earlier_turns(plan.signature, plan.history, inputs)
+        given = {name: value for name, value in inputs.items() if name != plan.history}
+        made = self._functions[0](plan.signature, [dict(d) for d in (*demos, *said)], given)
         messages = tuple(self._message(m) for m in made)
         if not messages or messages[-1].role != "user":
             raise UsageError(
                 f"`render` of the adapter `{self.name}` must return messages that end with the user's turn."
             )
-        return request_of(plan, messages, sampling)
+        return request_of(plan, messages, sampling, stable=0 if said else None)
 
     def _message(self, message: Message | Mapping[str, Any]) -> Message:
         if isinstance(message, Message):

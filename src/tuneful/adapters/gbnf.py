@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
+from tuneful.spec.code import is_code
 from tuneful.spec.fields import Field
 from tuneful.spec.types import NoneType, choices, members
 
 #: Most characters of a free text in a constrained answer. A small model that falls into a loop is stopped by it and
 #: still gives the fields that follow.
 TEXT_LIMIT = 800
+_CODE_LINES = 60
 
 _JSON_RULES = """\
 object ::= "{" ws (pair ("," ws pair)*)? "}"
@@ -61,8 +63,8 @@ def _kind(kind: Any, constraints: Mapping[str, Any]) -> str:
         return _integer(constraints)
     if kind is float:
         return "number"
-    if kind is str:
-        return _line(constraints)
+    if kind is str or is_code(kind):
+        return _line(constraints) if kind is str else _code(kind)
     if get_origin(kind) in (list, tuple, set, frozenset) or kind in (list, tuple, set, frozenset):
         inner = [a for a in get_args(kind) if a is not Ellipsis]
         if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
@@ -73,6 +75,11 @@ def _kind(kind: Any, constraints: Mapping[str, Any]) -> str:
     if kind is dict or get_origin(kind) is dict or hasattr(kind, "model_fields"):
         return "object"
     return "value"
+
+
+def _code(kind: Any) -> str:
+    """Code in a fence, with no backtick in it; its lines are indented, as those of every value are."""
+    return f'{_text("```" + kind.language)} "\\n" ("  " [^\\n`]{{0,200}} "\\n"){{1,{_CODE_LINES}}} "  ```"'
 
 
 def _member(kind: Any) -> str:

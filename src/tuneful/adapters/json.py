@@ -9,6 +9,7 @@ from typing import Any
 
 import pydantic
 
+from tuneful.adapters import lark
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
 from tuneful.adapters.json_prefix import members_begun
 from tuneful.adapters.loose import read_without_marks
@@ -34,6 +35,13 @@ class JSONAdapter(Adapter):
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
         """Return a plan with the schema of the output object."""
+        if capabilities.grammar == "lark":  # a grammar allows no blanks, in which a small model may lose itself
+            return Plan(
+                signature,
+                grammar=lark.json_object(
+                    signature.output_fields, lark.shortness(capabilities, signature.output_fields)
+                ),
+            )
         if not capabilities.json_schema:
             return Plan(signature)
         return Plan(signature, json_schema=json.dumps(output_schema(signature)))

@@ -17,7 +17,8 @@ import json_repair
 from tuneful.adapters.dates import read_moment
 from tuneful.adapters.numbers import SeveralNumbersError, read_numbers
 from tuneful.adapters.options import exact_option, read_option, read_truth
-from tuneful.adapters.wrapping import LABEL, PUNCTUATION, after_cue, peelings, unwrapped
+from tuneful.adapters.wrapping import FENCE, LABEL, PUNCTUATION, after_cue, peelings, unwrapped
+from tuneful.spec.code import first_block, is_code
 from tuneful.spec.fields import Field
 from tuneful.spec.types import NoneType, choices
 
@@ -73,6 +74,9 @@ def readings(field: Field, text: str, read: ReadPart) -> Iterator[Reading]:
         read: reads a part of the value; raises ValueError where it cannot.
     """
     kinds = field.kinds
+    if is_code(kinds[0]):
+        yield from _code_in(kinds, text)
+        return
     yield from _literal(kinds, text)
     if str in kinds:
         bare, taken = unwrapped(field, text)
@@ -93,6 +97,17 @@ def readings(field: Field, text: str, read: ReadPart) -> Iterator[Reading]:
         yield from ((value, (name,)) for value, name in _tolerant(field, text, read))
     if not _as_it_stands(kinds):
         yield text, ("value in other words",)
+
+
+def _code_in(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:
+    """Yield the code of a text: what stands in a fence, whatever is said around it; without one, all of it."""
+    if NoneType in kinds and text.lower() in EMPTY_WORDS:
+        yield None, ()
+    block = first_block(text)
+    if block is None or text.startswith(("```", "~~~")):
+        yield text, ()  # its type takes a fence around all of it off
+    if block is not None:
+        yield block, (FENCE,)
 
 
 def _literal(kinds: tuple[Any, ...], text: str) -> Iterator[Reading]:

@@ -53,6 +53,12 @@ def strip_thinking(text: str, salvages: list[str], fields: Collection[str] | Non
     return text[found.end() :]
 
 
+def thoughts_of(text: str, fields: Collection[str] | None = None) -> str:
+    """Return what the thoughts in front of an answer say, or ""."""
+    found = _block(_words(fields)).match(text)
+    return found[1].strip() if found else ""
+
+
 def open_thoughts(text: str, fields: Collection[str] | None = None) -> str:
     """Return what a text says whose thoughts in front have no end, or ""."""
     found = _block(_words(fields)).match(text)

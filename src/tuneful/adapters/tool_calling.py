@@ -61,7 +61,7 @@ class ToolCallingAdapter(JSONAdapter):
         """Return the call of the tool, and its result, without which no service takes a further turn."""
         if not plan.tools:
             return super().answer_turns(plan, demo, number)
-        call = ToolCall(_id(number), TOOL, self.output_text(plan.signature, demo))
+        call = ToolCall(call_id(number), TOOL, self.output_text(plan.signature, demo))
         return (Message("assistant", "", (call,)), Message("tool", "Received.", call_id=call.id))
 
     def read(self, plan: Plan, choice: Choice) -> Parsed:
@@ -83,13 +83,7 @@ class ToolCallingAdapter(JSONAdapter):
         """Return the repair turn; what is wrong with a call is said as its result."""
         if isinstance(answer, str) or not answer.tool_calls:
             return super().repair(request, answer, parsed)
-        wrong = complaint(parsed)
-        calls = tuple(
-            replace(c, id=c.id or _id(_FURTHER + i), arguments=_sound(c.arguments))
-            for i, c in enumerate(answer.tool_calls, 1)
-        )
-        results = [Message("tool", wrong, call_id=c.id) for c in calls]
-        return replace(request, messages=(*request.messages, Message("assistant", answer.text, calls), *results))
+        return answered_calls(request, answer, complaint(parsed))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ToolCallingAdapter) and self.forced == other.forced
@@ -101,7 +95,17 @@ class ToolCallingAdapter(JSONAdapter):
         return f"{type(self).__name__}({'' if self.forced else 'forced=False'})"
 
 
-def _id(number: int) -> str:
+def answered_calls(request: Request, answer: Choice, result: str) -> Request:
+    """Return the request that goes on from an answer of tool calls, with `result` as what came of each."""
+    calls = tuple(
+        replace(c, id=c.id or call_id(_FURTHER + i), arguments=_sound(c.arguments))
+        for i, c in enumerate(answer.tool_calls, 1)
+    )
+    results = [Message("tool", result, call_id=c.id) for c in calls]
+    return replace(request, messages=(*request.messages, Message("assistant", answer.text, calls), *results))
+
+
+def call_id(number: int) -> str:
     """Return the identity of a call that was not a model's; some services want nine letters and digits."""
     return f"call{number:05}"
 

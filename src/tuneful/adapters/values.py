@@ -11,7 +11,7 @@ import enum
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -19,6 +19,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from tuneful.adapters.numbers import SeveralNumbersError
 from tuneful.adapters.readings import EMPTY_WORDS, load_json, readings
 from tuneful.adapters.wrapping import unwrapped, wrapping_begins
+from tuneful.spec.code import fenced, is_code
+from tuneful.spec.document import Document, written_documents
 from tuneful.spec.fields import Field
 from tuneful.spec.types import json_schema, type_name
 
@@ -34,12 +36,23 @@ def write_value(field: Field, value: Any) -> str:
     """Return the text of a value of the field."""
     shown = value.value if isinstance(value, enum.Enum) else value
     if not isinstance(shown, str):
-        return to_json_text(field, value)
+        documents = _documents(field, value) if field.role == "input" else None
+        return to_json_text(field, value) if documents is None else documents
+    if is_code(field.kinds[0]):
+        return fenced(shown)
     if field.type is str or not field.typed:
         return shown if _is_plain(field, shown) else json.dumps(shown, ensure_ascii=False)
     quoted = json.dumps(shown, ensure_ascii=False)
     plain = _is_plain(field, shown) and _reads_back(field, shown, value)
     return quoted if not plain and _reads_back(field, quoted, value) else shown
+
+
+def _documents(field: Field, value: Any) -> str | None:
+    """Return the text of an input that is made of documents; in a demo that comes from a file they are JSON."""
+    if any(Document in (kind, *get_args(kind)) for kind in field.kinds):
+        with suppress(pydantic.ValidationError):
+            value = field.adapter.validate_python(value)
+    return written_documents(value)
 
 
 def to_json_text(field: Field, value: Any) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+from tuneful.adapters import lark
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values
 from tuneful.adapters.prefix import settled
 from tuneful.adapters.thinking import spoken, strip_thinking
 from tuneful.adapters.values import ValueProblem, absent, describe, read_value, write_value
 from tuneful.spec.fields import Field
 from tuneful.spec.signature import Signature
+from tuneful.wire.capabilities import Capabilities
 
 #: Quantifiers are possessive here and below: a text full of blanks takes no longer than any other.
 _ATTRIBUTES = r"""(?:\s++[\w:-]++\s*+=\s*+(?:"[^"<>]*+"|'[^'<>]*+'))*+"""
@@ -29,6 +32,25 @@ class XMLAdapter(Adapter):
     """
 
     name = "xml"
+
+    def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
+        """Return a plan with a grammar, where the backend takes one in Lark."""
+        if capabilities.grammar != "lark":
+            return Plan(signature)
+        names = list(signature.output_fields)
+        heads = [f"<{names[0]}>", *(f"</{before}>\n<{name}>" for before, name in pairwise(names))]
+
+        def write(field: Field, value: Any) -> str:
+            return _written(signature, field, value)
+
+        grammar = lark.answer(
+            signature.output_fields,
+            heads,
+            f"</{names[-1]}>",
+            write,
+            lark.shortness(capabilities, signature.output_fields),
+        )
+        return Plan(signature, grammar=grammar)
 
     def system_text(self, plan: Plan) -> str:
         """Return the instructions, fields, their types and the layout to follow."""
@@ -95,11 +117,14 @@ def _elements(signature: Signature, fields: Mapping[str, Field], values: Values)
     parts = []
     for name, field in fields.items():
         if name in values:
-            text = write_value(field, values[name])
-            if "<" in text:
-                text = _marked(tuple(signature.fields)).sub(r"<\\\1\2", text)
+            text = _written(signature, field, values[name])
             parts.append(f"<{name}>\n{text}\n</{name}>" if "\n" in text else f"<{name}>{text}</{name}>")
     return "\n".join(parts)
+
+
+def _written(signature: Signature, field: Field, value: Any) -> str:
+    text = write_value(field, value)
+    return _marked(tuple(signature.fields)).sub(r"<\\\1\2", text) if "<" in text else text
 
 
 def _unescaped(signature: Signature, text: str) -> str:

@@ -75,7 +75,7 @@ class Meter:
         return self._by(0)
 
     def by_phase(self) -> dict[str, Usage]:
-        """Return what has been used, by phase (such as "search" and "held-out" of a compile); "" is outside of any."""
+        """Return what has been used, by phase, such as "search" and "comparison" of a compile; "" is outside any."""
         return self._by(1)
 
     def _by(self, part: int) -> dict[str, Usage]:
@@ -128,11 +128,11 @@ class Meter:
         with self._lock:
             self._departed -= 1
 
-    def restore(self, usage: Usage) -> None:
-        """Note what a run had used before it was stopped, so that its budget covers the whole of it."""
+    def restore(self, usage: Usage, phase: str = "") -> None:
+        """Note what a phase had used before its run was stopped, so that the budget covers the whole of it."""
         with self._lock:
             self._departed += usage.calls
-            self._add("before the restart", "", usage)
+            self._add("before the restart", phase, usage)
 
     def settle(self, model: str, usage: Usage, phase: str = "") -> None:
         """Note what a request has used."""

@@ -54,6 +54,7 @@ class LiteLLMBackend(Backend):
         self.capabilities = Capabilities(
             tools=True,
             reasoning=self._facts.reasoning,
+            reasons_if_asked=self._facts.reasons_if_asked,
             context_tokens=self._facts.context_tokens,
             answer_tokens=self._facts.answer_tokens,
             media=self._facts.media,

@@ -59,6 +59,11 @@ def phase(name: str) -> Iterator[None]:
         _phase.reset(token)
 
 
+def current_phase() -> str:
+    """Return the name of the phase that this code is part of; "" outside of any."""
+    return _phase.get()
+
+
 def note_retry() -> None:
     """Count a failed attempt in every meter in force."""
     for meter in _meters.get():

@@ -9,7 +9,7 @@ them, and contracts differ: `tf.configure(prices={"openai/gpt-4o-mini": (0.15, 0
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -56,6 +56,7 @@ class ModelFacts:
         context_tokens: longest prompt and answer together.
         answer_tokens: longest answer; sent as the limit where a service demands one and the user gave none.
         reasoning: it thinks before it answers.
+        reasons_if_asked: it does so only where `reasoning_effort` is set.
         refuses: sampling options that it does not take.
         renames: other names of request fields, such as `max_completion_tokens` for `max_tokens`.
         media: kinds of media that it takes; None where not known.
@@ -72,6 +73,7 @@ class ModelFacts:
     media: frozenset[MediaKind] | None = None
     json_schema: bool | None = None
     efforts: tuple[tuple[str, int | str], ...] = ()
+    reasons_if_asked: bool = False
 
 
 _TEXT: frozenset[MediaKind] = frozenset()
@@ -104,6 +106,11 @@ def _gpt_5(price: Price | None, context: int | None = 400_000) -> ModelFacts:
     return ModelFacts(price, context, 128_000, reasoning=True, refuses=_FIXED, renames=_LONG_NAME, media=_IMAGES)
 
 
+def _gpt_5_1(price: Price | None, context: int | None = 400_000) -> ModelFacts:
+    """Facts of 5.1 and later, whose effort is none where none is set."""
+    return replace(_gpt_5(price, context), reasons_if_asked=True)
+
+
 def _o(price: Price | None, media: frozenset[MediaKind] = _IMAGES) -> ModelFacts:
     return ModelFacts(price, 200_000, 100_000, reasoning=True, refuses=_FIXED, renames=_LONG_NAME, media=media)
 
@@ -118,14 +125,14 @@ def _claude_3(price: Price, answer: int) -> ModelFacts:
 
 
 def _claude_4(price: Price, answer: int, *, json_schema: bool) -> ModelFacts:
-    return ModelFacts(
-        price, 200_000, answer, reasoning=True, media=_IMAGES, json_schema=json_schema, efforts=_CLAUDE_BUDGETS
-    )
+    facts = ModelFacts(price, 200_000, answer, reasoning=True, media=_IMAGES, efforts=_CLAUDE_BUDGETS)
+    return replace(facts, json_schema=json_schema, reasons_if_asked=True)
 
 
 def _claude(price: Price | None, *, sampling: bool = False) -> ModelFacts:
     refuses = frozenset[str]() if sampling else _NO_SAMPLING
-    return ModelFacts(price, 1_000_000, 128_000, reasoning=True, refuses=refuses, media=_IMAGES, efforts=_CLAUDE_LEVELS)
+    facts = ModelFacts(price, 1_000_000, 128_000, reasoning=True, refuses=refuses, media=_IMAGES)
+    return replace(facts, efforts=_CLAUDE_LEVELS, reasons_if_asked=True)
 
 
 def _gemini(price: Price | None, efforts: tuple[tuple[str, int | str], ...]) -> ModelFacts:
@@ -158,13 +165,13 @@ FAMILIES: tuple[tuple[str, ModelFacts], ...] = (
     ("openai/gpt-5-nano*", _gpt_5(Price(0.05, 0.40, 0.005))),
     ("openai/gpt-5", _gpt_5(Price(1.25, 10.00, 0.125))),
     ("openai/gpt-5-2025*", _gpt_5(Price(1.25, 10.00, 0.125))),
-    ("openai/gpt-5.1*", _gpt_5(Price(1.25, 10.00, 0.125))),
-    ("openai/gpt-5.2*", _gpt_5(Price(1.75, 14.00, 0.175))),
-    ("openai/gpt-5.4-mini*", _gpt_5(Price(0.75, 4.50, 0.075))),
-    ("openai/gpt-5.4-nano*", _gpt_5(Price(0.20, 1.25, 0.02))),
-    ("openai/gpt-5.4*", _gpt_5(Price(2.50, 15.00, 0.25, beyond=(272_000, Price(5.00, 22.50, 0.50))), 1_050_000)),
-    ("openai/gpt-5.5*", _gpt_5(Price(5.00, 30.00, 0.50, beyond=(272_000, Price(10.00, 45.00, 1.00))), 1_050_000)),
-    ("openai/gpt-[5-9]*", _gpt_5(None, None)),
+    ("openai/gpt-5.1*", _gpt_5_1(Price(1.25, 10.00, 0.125))),
+    ("openai/gpt-5.2*", _gpt_5_1(Price(1.75, 14.00, 0.175))),
+    ("openai/gpt-5.4-mini*", _gpt_5_1(Price(0.75, 4.50, 0.075))),
+    ("openai/gpt-5.4-nano*", _gpt_5_1(Price(0.20, 1.25, 0.02))),
+    ("openai/gpt-5.4*", _gpt_5_1(Price(2.50, 15.00, 0.25, beyond=(272_000, Price(5.00, 22.50, 0.50))), 1_050_000)),
+    ("openai/gpt-5.5*", _gpt_5_1(Price(5.00, 30.00, 0.50, beyond=(272_000, Price(10.00, 45.00, 1.00))), 1_050_000)),
+    ("openai/gpt-[5-9]*", _gpt_5_1(None, None)),
     ("openai/o*-pro*", _o(None)),
     ("openai/o1-mini*", _o1_small(65_536)),
     ("openai/o1-preview*", _o1_small(32_768)),

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import TypeAdapter
 
 from tuneful.errors import SignatureError, nearest
+from tuneful.spec.code import Reasoning
 from tuneful.spec.types import adapter_for, is_optional, members, type_name
 
 Role = Literal["input", "output"]
@@ -25,8 +26,8 @@ _PHRASES = {
     "lt": "less than {}",
     "le": "at most {}",
     "multiple_of": "a multiple of {}",
-    "min_length": "at least {} long",
-    "max_length": "at most {} long",
+    "min_length": "at least {} {unit}",
+    "max_length": "at most {} {unit}",
     "pattern": "matching {}",
 }
 
@@ -62,6 +63,8 @@ class Field:
         label: the words shown in front of the value. A parameter too.
         constraints: pairs such as ("ge", 0), from `CONSTRAINTS`.
         default: value of an input that is not given, or of an output that the model leaves out.
+        thoughts: whether a model that reasons by itself gives it unasked. An output declared as `Reasoning` becomes a
+            text with this mark, so that adapters need to know nothing of it.
     """
 
     name: str
@@ -72,10 +75,15 @@ class Field:
     label: str = ""
     constraints: tuple[tuple[str, Any], ...] = ()
     default: Any = MISSING
+    thoughts: bool = False
 
     def __post_init__(self) -> None:
         if not self.label:
             object.__setattr__(self, "label", infer_label(self.name))
+        if self.type is Reasoning:
+            object.__setattr__(self, "type", str)
+            object.__setattr__(self, "thoughts", self.role == "output")
+            object.__setattr__(self, "typed", self.role == "input")
 
     @property
     def annotation(self) -> Any:
@@ -116,7 +124,8 @@ class Field:
     @property
     def constraint_text(self) -> str:
         """The constraints in words, or ""."""
-        return ", ".join(_PHRASES[k].format(v) for k, v in self.constraints)
+        unit = "characters" if str in self.kinds else "items"
+        return ", ".join(_PHRASES[k].format(v, unit=unit) for k, v in self.constraints)
 
     def describe(self) -> str:
         """Return name, type, constraints and description as one line of documentation."""

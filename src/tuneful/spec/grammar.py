@@ -18,7 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from tuneful.errors import SignatureError, nearest
+from tuneful.spec.code import Code, Reasoning, code_in
+from tuneful.spec.document import Citation, Citations, Document
 from tuneful.spec.fields import MISSING, Field, Role
+from tuneful.spec.history import History
 from tuneful.spec.media import Audio, File, Image
 
 _BUILTIN_TYPES = (
@@ -32,7 +35,8 @@ _TYPE_MAKERS = ("typing", "types", "typing_extensions")  # where the classes of 
 KNOWN_TYPES: dict[str, Any] = {
     **{n: getattr(builtins, n) for n in _BUILTIN_TYPES},
     **{n: getattr(typing, n) for n in _TYPING_NAMES},
-    **{kind.__name__: kind for kind in (Image, Audio, File)},
+    **{kind.__name__: kind for kind in (Image, Audio, File, History, Document, Citation, Code, Reasoning)},
+    "Citations": Citations,
     "None": None,
 }
 
@@ -168,6 +172,8 @@ class TypeReader:
                 except (ValueError, TypeError) as error:
                     raise self._fail(item, "a Literal holds plain values, such as 'yes' or 3.") from error
             return typing.Literal[tuple(values)]
+        if owner is Code and isinstance(index, ast.Constant):
+            return code_in(index.value)
         if owner is typing.Annotated:
             metadata = [self._metadata(i) for i in items[1:] if not isinstance(i, ast.Constant)]
             found = self._resolve(items[0])

@@ -67,6 +67,7 @@ class Prediction(Example):
         super().__init__(base, **fields)
         self.__dict__["_completions"] = None
         self.__dict__["_trace"] = None
+        self.__dict__["_logprobs"] = None
 
     @classmethod
     def from_completions(
@@ -96,6 +97,17 @@ class Prediction(Example):
     def trace(self) -> Any:
         """The `Trace` of the run that returned this prediction, or None outside a run."""
         return self.__dict__["_trace"]
+
+    @property
+    def logprobs(self) -> tuple[tuple[str, float], ...] | None:
+        """Pairs (token, log probability) of the answer behind this prediction, or None.
+
+        They are there for what a predictor returned whose LM was asked for them (`logprobs=True`), and are those of
+        all that the model wrote: of the labels too, where an adapter has the answer labelled. Of n completions they
+        are those of the first.
+        """
+        found: tuple[tuple[str, float], ...] | None = self.__dict__["_logprobs"]
+        return found
 
     def get_lm_usage(self) -> dict[str, Any]:
         """Return the tokens and calls of the run by model, as JSON values."""

@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -259,6 +260,14 @@ class Signature(metaclass=_ClassForm):
         """Return the signature without the field. Raises SignatureError where there is no such field."""
         field = self._field(name)
         return self._make(self.name, self._own_instructions(), [f for f in self._all() if f is not field])
+
+    @cached_property
+    def without_thoughts(self) -> Signature:
+        """What a model that reasons by itself is asked for: all but its thoughts (see `Reasoning`)."""
+        asked = [f for f in self._all() if not f.thoughts]
+        if len(asked) == len(self._fields) or not any(f.role == "output" for f in asked):
+            return self
+        return self._make(self.name, self._own_instructions(), asked)
 
     def with_name(self, name: str) -> Signature:
         """Return the signature under another name."""

@@ -118,7 +118,7 @@ class Request:
     Args:
         messages: the chat, ending with the turn to answer.
         sampling: how to sample.
-        grammar: a GBNF grammar the answer must match, for backends that can.
+        grammar: a grammar that the answer must match, in the notation of the backend (`Capabilities.grammar`).
         json_schema: a JSON schema (as JSON text) the answer must match, for backends that can.
         extra: further provider settings, as sorted (name, JSON text) pairs.
         tools: tools that the model may call.

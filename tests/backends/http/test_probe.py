@@ -29,6 +29,9 @@ class Model:
             return self.server.refusal(404, "no such page")
         kind = next((k for k in (*FIELDS, "response_format", "tools", "logprobs") if k in body), "plain")
         kind = "grammar" if kind in FIELDS else kind
+        if str(body.get("grammar", "")).startswith("%llguidance"):
+            self.tried.append("lark")
+            return self.server.completion("zq-l" if "lark" in self.obeys else "Hello!")
         self.tried.append(kind)
         if kind in self.refuses:
             return self.server.refusal(400, f"unknown field {kind}")
@@ -58,10 +61,10 @@ def test_a_server_that_says_nothing_is_tried_out(server):
     server.script = Model(server, "response_format", "grammar", "tools", "logprobs")
     lm = lm_of(server)
     found = lm.probe()
-    assert (found.json_schema, found.grammar, found.tools) == (True, True, True)
+    assert (found.json_schema, found.grammar, found.tools) == (True, "gbnf", True)
     assert found.refuses == frozenset()
     assert found == lm.capabilities
-    assert sorted(server.script.tried) == ["grammar", "logprobs", "response_format", "tools"]
+    assert sorted(server.script.tried) == ["grammar", "lark", "logprobs", "response_format", "tools"]
     assert all(b.get("max_tokens", 0) <= 64 for b in server.bodies)
 
 
@@ -70,7 +73,7 @@ def test_what_is_not_obeyed_is_not_claimed(server):
     lm = lm_of(server)
     assert lm.capabilities.json_schema  # what its name promised
     found = lm.probe()
-    assert (found.json_schema, found.grammar, found.tools) == (False, False, False)
+    assert (found.json_schema, found.grammar, found.tools) == (False, "", False)
     assert found.refuses == {"logprobs"}
     with pytest.raises(tf.UsageError, match="logprobs"):
         lm("x", logprobs=True)
@@ -79,7 +82,7 @@ def test_what_is_not_obeyed_is_not_claimed(server):
 def test_what_the_server_rejects_is_not_claimed(server):
     server.script = Model(server, refuses=("response_format", "grammar", "tools", "logprobs"))
     found = lm_of(server).probe()
-    assert (found.json_schema, found.grammar, found.tools) == (False, False, False)
+    assert (found.json_schema, found.grammar, found.tools) == (False, "", False)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_what_the_server_rejects_is_not_claimed(server):
 async def test_a_grammar_is_then_sent_in_the_field_that_was_obeyed(server, field, expected):
     server.script = Model(server, field)
     lm = lm_of(server)
-    assert (await lm.backend.probe()).grammar
+    assert (await lm.backend.probe()).grammar == "gbnf"
     server.script = lambda body: server.completion("x")
     await lm.complete(Request((user("x"),), grammar="G"))
     assert {k: v for k, v in server.bodies[-1].items() if k in FIELDS} == expected
@@ -125,7 +128,7 @@ def test_vllm_says_its_length(server):
     listed(server, owned_by="vllm", max_model_len=32_768)
     server.script = Model(server, "response_format", "structured_outputs")
     found = lm_of(server).probe()
-    assert (found.context_tokens, found.grammar) == (32_768, True)
+    assert (found.context_tokens, found.grammar) == (32_768, "gbnf")
 
 
 def test_openrouter_says_everything_and_is_not_tried_out(server):
@@ -137,14 +140,16 @@ def test_openrouter_says_everything_and_is_not_tried_out(server):
         top_provider={"max_completion_tokens": 16_000},
     )
     found = lm_of(server).probe()
-    assert (found.json_schema, found.tools, found.grammar, found.reasoning) == (True, True, False, True)
+    assert (found.json_schema, found.tools, found.grammar, found.reasoning) == (True, True, "", True)
     assert (found.context_tokens, found.answer_tokens, found.media) == (128_000, 16_000, {"image", "file"})
     assert found.refuses == {"seed", "logprobs"}
     assert server.bodies == []
 
 
-def test_llamacpp_says_everything_and_is_not_tried_out(server):
-    listed(server)
+@pytest.mark.parametrize("notation", ["gbnf", "lark"])
+def test_llamacpp_says_everything_but_the_notation_of_its_grammars(server, notation):
+    listed(server, meta={"n_params": 135_000_000, "n_ctx_train": 8192})
+    server.script = Model(server, notation)
     server.pages["/props"] = server.reply(
         body={
             "default_generation_settings": {"n_ctx": 4096},
@@ -155,9 +160,9 @@ def test_llamacpp_says_everything_and_is_not_tried_out(server):
     server.pages["/api/show"] = server.reply(body={"capabilities": ["completion"]})  # it plays Ollama too
     lm = lm_of(server)
     found = lm.probe()
-    assert (found.json_schema, found.tools, found.grammar) == (True, True, True)
+    assert (found.json_schema, found.tools, found.grammar, found.small) == (True, True, notation, True)
     assert (found.context_tokens, found.media) == (4096, {"image"})
-    assert server.bodies == []
+    assert server.script.tried == ["lark"]
 
 
 def test_ollama_says_what_its_model_can_do(server):
@@ -171,7 +176,7 @@ def test_ollama_says_what_its_model_can_do(server):
     )
     server.script = Model(server, "response_format")
     found = lm_of(server).probe()
-    assert (found.tools, found.reasoning, found.small, found.grammar) == (True, True, True, False)
+    assert (found.tools, found.reasoning, found.small, found.grammar) == (True, True, True, "")
     assert (found.context_tokens, found.media, found.json_schema) == (40_960, {"image"}, True)
     assert sorted(server.script.tried) == ["logprobs", "response_format"]
 
@@ -189,7 +194,7 @@ def test_sglang_says_its_length(server):
     server.pages["/get_server_info"] = server.reply(body={"context_length": None, "max_req_input_len": 8000})
     server.script = Model(server, "response_format", "ebnf")
     found = lm_of(server).probe()
-    assert (found.context_tokens, found.grammar) == (8000, True)
+    assert (found.context_tokens, found.grammar) == (8000, "gbnf")
 
 
 @pytest.mark.parametrize("odd", [{}, [], {"data": []}, {"data": [{"id": "a"}, {"id": "b"}]}, "text", None, 3])

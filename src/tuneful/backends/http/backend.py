@@ -278,6 +278,7 @@ def _capabilities(given: Capabilities, facts: Any) -> Capabilities:
         given,
         json_schema=given.json_schema if facts.json_schema is None else facts.json_schema,
         reasoning=facts.reasoning,
+        reasons_if_asked=facts.reasons_if_asked,
         context_tokens=facts.context_tokens or given.context_tokens,
         answer_tokens=facts.answer_tokens or given.answer_tokens,
         media=facts.media if facts.media is not None else given.media,

@@ -38,7 +38,7 @@ async def probe(backend: HTTPBackend) -> Capabilities:
 
     Providers with a layout of their own (Anthropic, Gemini) are known already and are not asked.
 
-    Cost: up to 6 free questions; up to 4 calls of a few tokens for what they leave open.
+    Cost: up to 6 free questions; up to 5 calls of a few tokens for what they leave open.
 
     Raises:
         LMTransportError, LMTimeoutError: the server cannot be reached.
@@ -55,6 +55,8 @@ async def probe(backend: HTTPBackend) -> Capabilities:
     found.pop("logprobs", None)
     if "grammar" in found:
         layout.grammar_field = found.pop("grammar_field", None)
+        if layout.grammar_field == "grammar" and await _reads_lark(backend):
+            found["grammar"] = "lark"
     refuses = found.pop("refuses", frozenset[str]())
     return replace(backend.capabilities, **found, refuses=backend.capabilities.refuses | refuses)
 
@@ -111,11 +113,13 @@ def _of_models(body: Any, model: str) -> Findings:
     """Read `/models`: plain OpenAI says nothing, vLLM a length, OpenRouter all of it."""
     entry = _entry(body, model)
     found: Findings = {"context_tokens": _count(entry.get("max_model_len") or entry.get("context_length"))}
+    parameters_of_it = (entry.get("meta") or {}).get("n_params")  # llama.cpp
+    found["small"] = parameters_of_it <= _SMALL if parameters_of_it else None
     parameters = entry.get("supported_parameters")
     if isinstance(parameters, list):
         found["json_schema"] = "structured_outputs" in parameters
         found["tools"] = "tools" in parameters
-        found["grammar"] = False
+        found["grammar"] = ""
         found["reasoning"] = "reasoning" in parameters
         found["logprobs"] = "logprobs" in parameters
         found["refuses"] = frozenset({"temperature", "top_p", "seed", "stop", "logprobs"}) - set(parameters)
@@ -132,7 +136,7 @@ def _of_llamacpp(body: Any, _model: str) -> Findings:
     return {
         "context_tokens": _count(settings.get("n_ctx")),
         "media": _media(k for k, able in modalities.items() if able) if modalities else None,
-        "grammar": True,
+        "grammar": "gbnf",
         "grammar_field": "grammar",
         "json_schema": True,
         "logprobs": True,
@@ -147,7 +151,7 @@ def _of_lmstudio(body: Any, model: str) -> Findings:
         "context_tokens": _count(entry.get("loaded_context_length") or entry["max_context_length"]),
         "media": _media(["vision"] if entry.get("type") == "vlm" else []),
         "tools": "tool_use" in entry["capabilities"] if "capabilities" in entry else None,
-        "grammar": False,
+        "grammar": "",
     }
 
 
@@ -162,7 +166,7 @@ def _of_ollama(body: Any, _model: str) -> Findings:
         "tools": "tools" in abilities,
         "reasoning": "thinking" in abilities,
         "small": _parameters(size) <= _SMALL if _parameters(size) else None,
-        "grammar": False,
+        "grammar": "",
     }
 
 
@@ -234,9 +238,18 @@ async def _try_grammar(backend: HTTPBackend) -> Findings:
     choice = await _answer(backend, Request((user("Say hello."),), _sampling(backend), extra=extra))
     mark = re.fullmatch(r"zq-([a-d])-[^a-jn-z \n][k-m]{1,2}[xy]?", choice.text.strip()) if choice else None
     found = _judged("grammar", choice, obeyed=mark is not None)
+    if "grammar" in found:
+        found["grammar"] = "gbnf" if found["grammar"] else ""
     if mark:
         found["grammar_field"] = next(name for name, letter in _GRAMMAR_FIELDS.items() if letter == mark[1])
     return found
+
+
+async def _reads_lark(backend: HTTPBackend) -> bool:
+    """Say whether a server that takes grammars was built with llguidance, whose grammars say more."""
+    request = Request((user("Say hello."),), _sampling(backend), grammar='%llguidance {}\nstart: "zq-" /[k-m]/\n')
+    choice = await _answer(backend, request)
+    return choice is not None and re.fullmatch("zq-[k-m]", choice.text) is not None
 
 
 async def _try_tools(backend: HTTPBackend) -> Findings:

@@ -58,6 +58,7 @@ PROVIDERS: dict[str, Provider] = {
             tools=True,
             refuses=frozenset({"logprobs", "seed"}),
             untempered=frozenset({"reasoning_effort", "top_p"}),
+            unforced=frozenset({"reasoning_effort"}),
         ),
         layout="anthropic",
         key_header=("x-api-key", ""),
@@ -85,6 +86,6 @@ PROVIDERS: dict[str, Provider] = {
     "sglang": Provider("http://localhost:30000/v1", None, _LOCAL_SCHEMA),
     "lmstudio": Provider("http://localhost:1234/v1", None, _LOCAL_SCHEMA, several=False),
     "llamacpp": Provider(
-        "http://localhost:8080/v1", None, Capabilities(json_schema=True, grammar=True), grammar_field="grammar"
+        "http://localhost:8080/v1", None, Capabilities(json_schema=True, grammar="gbnf"), grammar_field="grammar"
     ),
 }

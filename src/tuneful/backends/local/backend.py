@@ -57,7 +57,7 @@ class LocalBackend(Backend):
         self.model = name if name in NAMED_MODELS else path.name
         self.endpoint = f"local#{path.name}:{size}"
         self.capabilities = Capabilities(
-            grammar=True,
+            grammar="lark",
             json_schema=True,
             small=size < _SMALL_FILE,
             context_tokens=self._settings.context_tokens,
@@ -103,7 +103,7 @@ class LocalBackend(Backend):
     def _body(self, request: Request) -> dict[str, Any]:
         body = to_body(request, self.model)
         if request.grammar is not None:
-            body["grammar"] = request.grammar
+            body["grammar"] = request.grammar  # "%llguidance" at its start says that it is in Lark
         body.setdefault("max_tokens", self._settings.context_tokens)
         # Reproducible, and another one for each repetition and sample.
         body.setdefault("seed", request.sampling.rollout_id * REPETITION_STEP + request.sampling.sample)
