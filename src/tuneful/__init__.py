@@ -32,7 +32,11 @@ if TYPE_CHECKING:
         AdapterParseError,
         BudgetExceeded,
         CacheMissError,
+        CodeError,
+        CodeExecutionError,
+        CodeInterpreterError,
         CompileError,
+        ConstraintError,
         ContextWindowExceededError,
         DataError,
         EvaluationError,
@@ -47,44 +51,78 @@ if TYPE_CHECKING:
         MetricError,
         MissingExtraError,
         NotConfiguredError,
+        RetrieverError,
         SignatureError,
         StateError,
+        ToolError,
+        ToolTimeoutError,
         TunefulError,
         UsageError,
     )
     from tuneful.evaluate import metrics
+    from tuneful.evaluate.duplicates import DuplicateRowsWarning, find_duplicates
     from tuneful.evaluate.evaluate import Evaluate
+    from tuneful.evaluate.power import rows_needed
     from tuneful.evaluate.result import EvaluationResult
     from tuneful.evaluate.score import Score
+    from tuneful.modules.best_of_n import BestOfN
     from tuneful.modules.chain_of_thought import ChainOfThought
+    from tuneful.modules.code_act import CodeAct
+    from tuneful.modules.ensemble import EnsembledProgram
+    from tuneful.modules.hybrid import Hybrid
     from tuneful.modules.majority import majority
+    from tuneful.modules.multi_chain_comparison import MultiChainComparison
+    from tuneful.modules.parallel import Parallel
+    from tuneful.modules.program_of_thought import ProgramOfThought
+    from tuneful.modules.react import ReAct
+    from tuneful.modules.refine import Refine
+    from tuneful.modules.rerank import Rerank
     from tuneful.modules.retrieve import Retrieve
+    from tuneful.modules.rlm import RLM
+    from tuneful.modules.self_consistency import SelfConsistency
     from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
+    from tuneful.optimize.recipes.bootstrap_optuna import BootstrapFewShotWithOptuna
+    from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch
+    from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch as BootstrapRS
+    from tuneful.optimize.recipes.ensemble import Ensemble
+    from tuneful.optimize.recipes.knn_few_shot import KNNFewShot
     from tuneful.optimize.recipes.labeled_few_shot import LabeledFewShot
+    from tuneful.optimize.report import CompileReport
     from tuneful.optimize.teleprompter import Teleprompter
     from tuneful.program.callback import BaseCallback, Callback
+    from tuneful.program.colbert import ColBERTv2
+    from tuneful.program.compile_progress import CompileProgress
+    from tuneful.program.constraint import Assert, Suggest
     from tuneful.program.embedder import Embedder
-    from tuneful.program.events import (
-        FieldEnded,
-        FieldPiece,
-        FieldStarted,
-        Finished,
-        ReasoningPiece,
-        Retracted,
-    )
+    from tuneful.program.events import FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
+    from tuneful.program.knn import KNN
     from tuneful.program.lm import LM
     from tuneful.program.module import Module
     from tuneful.program.parameter import Choice, Integer, Parameter, Real
     from tuneful.program.predict import Predict
+    from tuneful.program.reranker import Reranker
     from tuneful.program.runtime import configure, context, inspect_history, settings, track_usage
     from tuneful.program.streaming import streamify
+    from tuneful.program.tool import Tool
+    from tuneful.program.tool_calls import ToolCalls
     from tuneful.program.trace import Trace
     from tuneful.retrieval.bm25 import BM25
+    from tuneful.retrieval.dense import Dense
+    from tuneful.retrieval.late_interaction import LateInteraction
+    from tuneful.sandbox.interpreter import Execution, Interpreter
+    from tuneful.sandbox.monty import MontyInterpreter
+    from tuneful.sandbox.python import PythonInterpreter
+    from tuneful.spec.code import Code, Reasoning
+    from tuneful.spec.document import Citation, Citations, Document
     from tuneful.spec.example import Example
     from tuneful.spec.fields import InputField, OutputField
+    from tuneful.spec.history import History
     from tuneful.spec.media import Audio, File, Image
+    from tuneful.spec.passage import Passage
     from tuneful.spec.prediction import Completions, Prediction
     from tuneful.spec.signature import Signature, ensure_signature, make_signature
+    from tuneful.spec.tool_calls import ToolCall
+    from tuneful.spec.trajectory import Trajectory
 
 __version__ = "0.1.0"
 
@@ -102,54 +140,99 @@ _HOMES = {
     "tuneful.backends.cache": ("Cache",),
     "tuneful.backends.models": ("Price",),
     "tuneful.errors": (
-        "AdapterParseError", "BudgetExceeded", "CacheMissError", "CompileError", "ContextWindowExceededError",
-        "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError",
-        "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError", "MetricError", "MissingExtraError",
-        "NotConfiguredError", "SignatureError", "StateError", "TunefulError", "UsageError",
+        "AdapterParseError", "BudgetExceeded", "CacheMissError", "CodeError", "CodeExecutionError",
+        "CodeInterpreterError", "CompileError", "ConstraintError",
+        "ContextWindowExceededError", "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError",
+        "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
+        "MetricError", "MissingExtraError", "NotConfiguredError", "RetrieverError", "SignatureError", "StateError",
+        "ToolError", "ToolTimeoutError", "TunefulError", "UsageError",
     ),
+    "tuneful.evaluate.duplicates": ("DuplicateRowsWarning", "find_duplicates"),
     "tuneful.evaluate.evaluate": ("Evaluate",),
+    "tuneful.evaluate.power": ("rows_needed",),
     "tuneful.evaluate.result": ("EvaluationResult",),
     "tuneful.evaluate.score": ("Score",),
+    "tuneful.modules.best_of_n": ("BestOfN",),
     "tuneful.modules.chain_of_thought": ("ChainOfThought",),
+    "tuneful.modules.ensemble": ("EnsembledProgram",),
+    "tuneful.modules.hybrid": ("Hybrid",),
     "tuneful.modules.majority": ("majority",),
+    "tuneful.modules.multi_chain_comparison": ("MultiChainComparison",),
+    "tuneful.modules.parallel": ("Parallel",),
+    "tuneful.modules.code_act": ("CodeAct",),
+    "tuneful.modules.program_of_thought": ("ProgramOfThought",),
+    "tuneful.modules.react": ("ReAct",),
+    "tuneful.modules.rlm": ("RLM",),
+    "tuneful.modules.refine": ("Refine",),
+    "tuneful.modules.rerank": ("Rerank",),
     "tuneful.modules.retrieve": ("Retrieve",),
+    "tuneful.modules.self_consistency": ("SelfConsistency",),
     "tuneful.optimize.recipes.bootstrap_few_shot": ("BootstrapFewShot",),
+    "tuneful.optimize.recipes.bootstrap_optuna": ("BootstrapFewShotWithOptuna",),
+    "tuneful.optimize.recipes.bootstrap_random_search": ("BootstrapFewShotWithRandomSearch", "BootstrapRS"),
+    "tuneful.optimize.recipes.ensemble": ("Ensemble",),
+    "tuneful.optimize.recipes.knn_few_shot": ("KNNFewShot",),
     "tuneful.optimize.recipes.labeled_few_shot": ("LabeledFewShot",),
+    "tuneful.optimize.report": ("CompileReport",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
     "tuneful.program.callback": ("BaseCallback", "Callback"),
+    "tuneful.program.colbert": ("ColBERTv2",),
+    "tuneful.program.compile_progress": ("CompileProgress",),
+    "tuneful.program.constraint": ("Assert", "Suggest"),
     "tuneful.program.embedder": ("Embedder",),
-    "tuneful.program.events": (
-        "FieldEnded", "FieldPiece", "FieldStarted", "Finished", "ReasoningPiece", "Retracted",
-    ),
+    "tuneful.program.events": ("FieldEnded", "FieldPiece", "FieldStarted", "Finished", "ReasoningPiece", "Retracted"),
+    "tuneful.program.knn": ("KNN",),
     "tuneful.program.lm": ("LM",),
     "tuneful.program.module": ("Module",),
     "tuneful.program.parameter": ("Choice", "Integer", "Parameter", "Real"),
     "tuneful.program.predict": ("Predict",),
+    "tuneful.program.reranker": ("Reranker",),
     "tuneful.program.runtime": ("configure", "context", "inspect_history", "settings", "track_usage"),
     "tuneful.program.streaming": ("streamify",),
+    "tuneful.program.tool": ("Tool",),
+    "tuneful.program.tool_calls": ("ToolCalls",),
     "tuneful.program.trace": ("Trace",),
     "tuneful.retrieval.bm25": ("BM25",),
+    "tuneful.retrieval.dense": ("Dense",),
+    "tuneful.retrieval.late_interaction": ("LateInteraction",),
+    "tuneful.sandbox.interpreter": ("Execution", "Interpreter"),
+    "tuneful.sandbox.monty": ("MontyInterpreter",),
+    "tuneful.sandbox.python": ("PythonInterpreter",),
+    "tuneful.spec.code": ("Code", "Reasoning"),
+    "tuneful.spec.document": ("Citation", "Citations", "Document"),
     "tuneful.spec.example": ("Example",),
     "tuneful.spec.fields": ("InputField", "OutputField"),
+    "tuneful.spec.history": ("History",),
     "tuneful.spec.media": ("Audio", "File", "Image"),
+    "tuneful.spec.passage": ("Passage",),
     "tuneful.spec.prediction": ("Completions", "Prediction"),
     "tuneful.spec.signature": ("Signature", "ensure_signature", "make_signature"),
+    "tuneful.spec.tool_calls": ("ToolCall",),
+    "tuneful.spec.trajectory": ("Trajectory",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
 __all__ = [
-    "BM25", "LM", "Adapter", "AdapterParseError", "Audio", "BaseCallback", "Batch", "BootstrapFewShot", "Budget",
-    "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice",
-    "CompactAdapter", "CompileError", "Completions", "ContextWindowExceededError", "DataError", "Embedder", "Evaluate",
-    "EvaluationError", "EvaluationResult", "Example", "FallbackAdapter", "FieldEnded", "FieldPiece", "FieldStarted",
-    "File", "Finished", "Image", "InputError", "InputField", "Integer", "JSONAdapter", "LMAuthError", "LMError",
-    "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
-    "LabeledFewShot", "MetricError", "MissingExtraError", "Module", "NotConfiguredError", "OutputField", "Parameter",
-    "Predict", "Prediction", "Price", "Real", "ReasoningPiece", "Retracted", "Retrieve", "Score", "Signature",
-    "SignatureError", "StateError", "Teleprompter", "ToolCallingAdapter", "Trace", "TunefulError", "TwoStepAdapter",
-    "UsageError", "XMLAdapter", "configure", "context", "ensure_signature", "inspect_history", "majority",
-    "make_signature", "metrics", "settings", "streamify", "testing", "track_usage",
+    "BM25", "KNN", "LM", "RLM", "Adapter", "AdapterParseError", "Assert", "Audio", "BaseCallback", "Batch", "BestOfN",
+    "BootstrapFewShot", "BootstrapFewShotWithOptuna", "BootstrapFewShotWithRandomSearch", "BootstrapRS", "Budget",
+    "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice", "Citation",
+    "Citations", "Code", "CodeAct", "CodeError", "CodeExecutionError", "CodeInterpreterError", "ColBERTv2",
+    "CompactAdapter", "CompileError", "CompileProgress", "CompileReport", "Completions", "ConstraintError",
+    "ContextWindowExceededError", "DataError",
+    "Dense", "Document", "DuplicateRowsWarning", "Embedder", "Ensemble", "EnsembledProgram", "Evaluate",
+    "EvaluationError", "EvaluationResult", "Example", "Execution", "FallbackAdapter", "FieldEnded", "FieldPiece",
+    "FieldStarted", "File", "Finished", "History", "Hybrid", "Image", "InputError", "InputField", "Integer",
+    "Interpreter", "JSONAdapter", "KNNFewShot", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
+    "LMServerError", "LMTimeoutError", "LMTransportError", "LabeledFewShot", "LateInteraction", "MetricError",
+    "MissingExtraError", "Module", "MontyInterpreter", "MultiChainComparison", "NotConfiguredError", "OutputField",
+    "Parallel", "Parameter", "Passage", "Predict", "Prediction", "Price", "ProgramOfThought", "PythonInterpreter",
+    "ReAct", "Real", "Reasoning", "ReasoningPiece", "Refine", "Rerank", "Reranker", "Retracted", "Retrieve",
+    "RetrieverError", "Score", "SelfConsistency", "Signature", "SignatureError", "StateError", "Suggest",
+    "Teleprompter", "Tool", "ToolCall", "ToolCallingAdapter", "ToolCalls", "ToolError", "ToolTimeoutError", "Trace",
+    "Trajectory", "TunefulError", "TwoStepAdapter", "UsageError", "XMLAdapter", "configure", "context",
+    "ensure_signature", "find_duplicates", "inspect_history", "majority", "make_signature", "metrics", "rows_needed",
+    "settings", "streamify", "testing", "track_usage",
 ]  # fmt: skip
 
 

@@ -5,12 +5,13 @@
     │   ├── InputError                a program got a missing, unknown or ill-typed input
     │   ├── DataError                 the examples cannot be used as they are
     │   ├── MetricError               the metric cannot be called, raised, or returned no score
-    │   ├── StateError                a saved program does not fit this one
+    │   ├── StateError                a saved program or index does not fit
     │   ├── NotConfiguredError        no language model (or retriever) is configured
     │   ├── CacheMissError            a replaying cache does not hold the answer
     │   └── MissingExtraError         an optional package is not installed
     ├── SignatureError                you: a signature cannot be read; points at the column
     ├── AdapterParseError             the model: its answer does not fit the signature, even after one repair
+    ├── ConstraintError               the model: an `Assert` does not hold, even after further answers
     ├── LMError                       the provider or the network
     │   ├── LMTimeoutError
     │   ├── LMRateLimitError
@@ -19,6 +20,12 @@
     │   ├── LMTransportError
     │   └── LMInvalidRequestError
     │       └── ContextWindowExceededError
+    ├── ToolError                     a tool: it failed, or its server did
+    │   └── ToolTimeoutError
+    ├── CodeError                     code that a model wrote, or where it runs
+    │   ├── CodeExecutionError        the code is at fault: it can be written anew
+    │   └── CodeInterpreterError      the sandbox is: it cannot start, or broke
+    ├── RetrieverError                a retriever or a ranker raised
     ├── EvaluationError               you: a program fails on every example, or on too many
     ├── BudgetExceeded                nobody: the limit you set was reached
     └── CompileError                  a compile could not produce a program
@@ -58,7 +65,7 @@ class MetricError(UsageError):
 
 
 class StateError(UsageError):
-    """A saved program does not fit the program that loads it. Nothing was changed."""
+    """A saved program does not fit the program that loads it, or a saved index its embedder. Nothing was changed."""
 
 
 class NotConfiguredError(UsageError):
@@ -138,6 +145,20 @@ class AdapterParseError(TunefulError):
         )
 
 
+class ConstraintError(TunefulError):
+    """A constraint of the program does not hold, also after the predictor was asked again.
+
+    Attributes:
+        message: the constraint's own words.
+        predictor: path of the predictor that was asked, or None where there was none.
+    """
+
+    def __init__(self, text: str, *, message: str = "", predictor: str | None = None) -> None:
+        super().__init__(text)
+        self.message = message
+        self.predictor = predictor
+
+
 class LMError(TunefulError):
     """A request to a model failed for a reason outside the program.
 
@@ -201,6 +222,18 @@ class ContextWindowExceededError(LMInvalidRequestError):
         self.context_tokens = context_tokens
 
 
+class RetrieverError(TunefulError):
+    """A retriever, or what ranks passages, raised; its exception is the cause.
+
+    Attributes:
+        query: what it was asked.
+    """
+
+    def __init__(self, message: str, *, query: str) -> None:
+        super().__init__(message)
+        self.query = query
+
+
 class BudgetExceeded(TunefulError):
     """A `Budget` is used up.
 
@@ -211,6 +244,50 @@ class BudgetExceeded(TunefulError):
     def __init__(self, message: str, *, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class ToolError(TunefulError):
+    """A tool failed; an agent is told so and goes on.
+
+    Attributes:
+        tool: name of the tool.
+    """
+
+    def __init__(self, message: str, *, tool: str) -> None:
+        super().__init__(message)
+        self.tool = tool
+
+
+class ToolTimeoutError(ToolError, TimeoutError):
+    """A tool did not end in its time. It was abandoned: a thread cannot be stopped, and may still be at work."""
+
+
+class CodeError(TunefulError):
+    """Code that a model wrote could not be run."""
+
+
+class CodeExecutionError(CodeError):
+    """Code is at fault: it does not parse, raises, or goes beyond a limit. A model is told so, and may mend it.
+
+    Attributes:
+        printed: what the code had printed.
+        restarted: whether the interpreter must start anew, so that what earlier code defined is gone.
+        trajectory: the steps until then, where a module gave up.
+        trace: the trace of the run until then, where a module gave up.
+    """
+
+    def __init__(
+        self, message: str, *, printed: str = "", restarted: bool = False, trajectory: Any = None, trace: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.printed = printed
+        self.restarted = restarted
+        self.trajectory = trajectory
+        self.trace = trace
+
+
+class CodeInterpreterError(CodeError):
+    """A sandbox cannot start, or broke. No other code would help."""
 
 
 class EvaluationError(TunefulError):

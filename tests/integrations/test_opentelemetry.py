@@ -286,6 +286,20 @@ def test_only_the_program_is_a_workflow(seen):
     assert (predictor.name, dict(predictor.attributes)) == ("Predict", {"tuneful.module": "Predict"})
 
 
+def test_a_tool_is_a_span_by_the_conventions(seen):
+    def double(x: int) -> int:
+        """Doubles."""
+        return 2 * x
+
+    seen.watch()
+    tf.Tool(double)(x=2)
+
+    (span,) = seen.spans()
+    assert (span.name, span.kind) == ("execute_tool double", SpanKind.INTERNAL)
+    assert span.attributes["gen_ai.tool.name"] == "double"
+    assert "tuneful.inputs" not in span.attributes
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_spans_of_the_user_nest_on_both_sides(seen, asynchronous):
     tracer = seen.tracers.get_tracer("mine")

@@ -98,10 +98,11 @@ ONE_RUN = [
 
 def check_pairs(recorder):
     """Every start has exactly one end, of the same kind and under the same parent."""
-    ids = Counter(t.call_id for t in recorder.told)
+    told = [t for t in recorder.told if t.hook != "on_compile_progress"]
+    ids = Counter(t.call_id for t in told)
     assert set(ids.values()) == {2}
     by_id = {}
-    for t in recorder.told:
+    for t in told:
         if t.call_id in by_id:
             begun = by_id[t.call_id]
             assert t.hook == begun.hook.replace("_start", "_end")

@@ -2,11 +2,14 @@
 
 import asyncio
 import collections
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
 import tuneful as tf
+from tuneful.errors import UsageError
 from tuneful.testing import DummyLM, ScriptedLM
 
 
@@ -187,6 +190,46 @@ def test_a_reset_copy_drops_demos_and_keeps_the_rest():
     assert reset.ask.signature.instructions == "Own words."
     assert reset.k == 2
     assert len(program.ask.demos) == 1
+
+
+class Shop:
+    """What a user's program may hold: a connection, and a list."""
+
+    def __init__(self):
+        self.connection = sqlite3.connect(":memory:")
+        self.sold = []
+
+
+class Seller(tf.Module):
+    def __init__(self, shop):
+        self.shop = shop
+        self.same = shop
+        self.prices = {"pen": [1]}
+        self.answer = tf.Predict("question -> answer")
+
+
+def test_copies_share_what_cannot_be_copied_and_nothing_else():
+    with closing(sqlite3.connect(":memory:")) as shop:
+        program = Seller(shop)
+        copy = program.deepcopy()
+        assert copy.shop is copy.same is shop
+        assert copy.prices == program.prices
+        assert copy.prices["pen"] is not program.prices["pen"]
+        assert copy.answer is not program.answer
+
+
+def test_what_holds_something_that_cannot_be_copied_is_shared_whole():
+    shop = Shop()
+    with closing(shop.connection):
+        copy = Seller(shop).using(temperature=0.5)
+        assert copy.shop is copy.same is shop
+
+
+def test_modules_beside_something_that_cannot_be_copied_are_a_usage_error():
+    with closing(sqlite3.connect(":memory:")) as shop:
+        program = Seller([shop, tf.Predict("question -> answer")])
+        with pytest.raises(UsageError, match=r"`shop` of Seller.*attributes of their own"):
+            program.deepcopy()
 
 
 def test_using_binds_a_copy_and_leaves_the_program_alone():

@@ -21,7 +21,7 @@ class Program(tf.Module):
         return (self.k + self.hops, self.threshold)
 
 
-OWN = ["instructions", "wording", "demos", "adapter", "lm", "sampling"]
+OWN = ["instructions", "wording", "demos", "demo_pool", "adapter", "lm", "sampling"]
 
 
 # --- Choice, Integer, Real ---

@@ -335,6 +335,7 @@ def test_a_predictor_nested_in_plain_forwards_of_plain_forwards():
 def test_ctrl_c_leaves_a_blocking_call_and_the_next_one_works(shape):
     code = f"""
 import asyncio, os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 import tuneful as tf
 from tuneful.testing import ScriptedLM
 tf.configure(cache=False)

@@ -172,6 +172,7 @@ if pid:
 def test_ctrl_c_stops_a_blocking_call_and_cancels_it():
     code = """
 import asyncio, os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 import tuneful as tf
 from tuneful.testing import ScriptedLM
 seen = threading.Event()

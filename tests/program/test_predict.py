@@ -4,7 +4,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.testing import DummyLM, ScriptedLM
-from tuneful.wire.response import Choice, Response
+from tuneful.wire.response import Choice, Response, Usage
 
 
 def chat(**fields):
@@ -282,3 +282,71 @@ def test_a_demo_that_is_no_mapping_is_a_usage_error():
     predictor.demos = ["not a demo"]
     with pytest.raises(tf.UsageError, match="demo"):
         predictor.parameters()
+
+
+def scored(*tokens):
+    """A sample whose tokens have log probabilities."""
+    return Choice("".join(tokens), logprobs=tuple((token, -0.5) for token in tokens))
+
+
+def answered(*choices):
+    return Response(choices, Usage(calls=1), "scripted")
+
+
+def test_the_log_probabilities_of_the_answer_come_with_the_prediction_also_inside_of_a_run():
+    seen = []
+
+    class Program(tf.Module):
+        def __init__(self):
+            self.ask = tf.ChainOfThought("question -> answer", logprobs=True)
+
+        def forward(self, question):
+            found = self.ask(question=question)
+            seen.append(found.logprobs)
+            return found
+
+    lm = ScriptedLM([answered(scored("[[ ## reasoning ## ]] r", "\n[[ ## answer ## ]]", " yes"))])
+    found = Program().using(lm=lm)(question="?")
+    assert lm.requests[0].sampling.logprobs
+    assert seen == [found.logprobs]
+    assert found.logprobs[-1] == (" yes", -0.5)
+
+
+def test_without_log_probabilities_there_are_none():
+    found = tf.Predict("question -> answer")(question="?", lm=ScriptedLM(["[[ ## answer ## ]] yes"]))
+    assert found.logprobs is None
+    assert tf.Prediction(answer="yes").logprobs is None
+
+
+def test_the_log_probabilities_are_those_of_the_answer_that_was_read():
+    lm = ScriptedLM([answered(scored("what?")), answered(scored("[[ ## n ## ]]", " 1"))])
+    assert tf.Predict("question -> n: int", logprobs=True)(question="?", lm=lm).logprobs[-1] == (" 1", -0.5)
+
+
+def test_of_several_samples_they_are_those_of_the_first_or_none_where_that_is_not_known():
+    fine, junk = scored("[[ ## n ## ]]", " 1"), scored("[[ ## n ## ]]", " one or two")
+    ask = tf.Predict("question -> n: int", logprobs=True, n=2)
+    with tf.context(max_repairs=0):
+        assert (
+            ask(question="?", lm=ScriptedLM([answered(fine, scored("[[ ## n ## ]]", " 2"))])).logprobs == fine.logprobs
+        )
+        assert ask(question="?", lm=ScriptedLM([answered(junk, fine)])).logprobs is None
+
+
+@pytest.mark.parametrize("adapter", ["json", "xml", "chat", "compact"])
+def test_a_text_that_breaks_off_twice_is_given_as_far_as_it_goes_and_counted(adapter):
+    begun = {"json": '{"note": "n", "answer": "so long', "xml": "<note>n</note>\n<answer>so long"}
+    text = begun.get(
+        adapter,
+        "[[ ## note ## ]]\nn\n\n[[ ## answer ## ]]\nso long" if adapter == "chat" else "Note: n\nAnswer: so long",
+    )
+    lm = ScriptedLM([cut(text), cut(text)])
+    ask = tf.Predict("question -> note, answer", max_tokens=5)
+    found = ask(question="?", lm=lm, adapter=adapter)
+    assert (found.note, found.answer) == ("n", "so long")
+    assert found.trace.noted["truncated answer"] >= 1
+    number = tf.Predict("question -> note, answer: int", max_tokens=5)
+    with pytest.raises(tf.AdapterParseError):
+        number(
+            question="?", lm=ScriptedLM([cut('{"note": "n", "answer'), cut('{"note": "n", "answer')]), adapter="json"
+        )

@@ -71,7 +71,7 @@ def test_tokens_are_exact_where_the_backend_counts_and_estimated_elsewhere():
 
 
 def test_the_text_shows_messages_constraint_adapter_and_model():
-    lm = ScriptedLM([], model="tiny", capabilities=Capabilities(grammar=True, small=True))
+    lm = ScriptedLM([], model="tiny", capabilities=Capabilities(grammar="gbnf", small=True))
     text = str(tf.Predict("question -> ok: bool").using(lm=lm).render(question="why?"))
     assert "[system]\n" in text
     assert "[user]\n" in text

@@ -395,3 +395,19 @@ def test_looking_at_the_history_while_it_grows_does_no_harm():
         ASK.batch([{"question": str(i)} for i in range(200)])
         stop.set()
         assert looking.result(10)
+
+
+def test_attempts_of_attempts_are_repetitions_of_their_own():
+    from tuneful.program.runtime import attempt, current_rollout, rollout
+
+    seen = []
+    for repetition in range(3):
+        with rollout(repetition):
+            for one in (1, 2):
+                with attempt(one):
+                    seen.append(current_rollout())
+                    for two in (1, 2):
+                        with attempt(two):
+                            seen.append(current_rollout())
+    assert len(set(seen)) == len(seen) == 18
+    assert current_rollout() == 0

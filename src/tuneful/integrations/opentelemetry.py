@@ -36,7 +36,7 @@ class _Open:
 
 
 class OpenTelemetry(Callback):
-    """Makes a span of every module, model call, evaluation and compile, and the conventions' metrics of model calls.
+    """Makes a span of every module, model, tool, evaluation and compile, and the conventions' metrics of model calls.
 
         tf.configure(callbacks=[OpenTelemetry()])
 
@@ -143,6 +143,21 @@ class OpenTelemetry(Callback):
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End the span of a module."""
         self._end(call_id, {"tuneful.outputs": genai.fields(outputs)} if self._content else {}, exception)
+
+    def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Begin the span of a tool."""
+        given: Attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": instance.name,
+            "gen_ai.tool.type": "function",
+        }
+        if self._content:
+            given |= {"gen_ai.tool.description": instance.description, "tuneful.inputs": genai.fields(inputs)}
+        self._begin(call_id, "tool", f"execute_tool {instance.name}", given)
+
+    def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """End the span of a tool."""
+        self._end(call_id, {"tuneful.outputs": genai.fields({"result": outputs})} if self._content else {}, exception)
 
     # --- evaluations and compiles ---
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from tuneful.errors import UsageError
+from tuneful.program.compile_progress import CompileProgress
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response
 
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Callback:
-    """Told of every module, model, adapter, evaluation and compile, when it starts and when it ends.
+    """Told of every module, model, adapter, tool, evaluation and compile, when it starts and when it ends.
 
     Write the hooks that you need in a subclass, and hand an instance to `tf.configure(callbacks=[...])` or
     `tf.context(callbacks=[...])`:
@@ -36,8 +37,6 @@ class Callback:
     Hooks are plain functions. They run where the work is done, many at once, some of them on the event loop: they must
     be quick and safe to call from several threads. What they are given is not theirs to change. An exception in a hook
     is logged and changes nothing in the run.
-
-    Tools are not told of yet.
     """
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -91,6 +90,12 @@ class Callback:
             exception: what ended the reading. A field that cannot be read is a problem, not an exception.
         """
 
+    def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Hear that a tool is about to be called: `instance` is the Tool, inputs are its checked arguments."""
+
+    def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """Hear that a tool has ended, with what it returned."""
+
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Hear that an evaluation begins: `instance` is the Evaluate, inputs are "program", "metric" and "devset"."""
 
@@ -99,6 +104,14 @@ class Callback:
 
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Hear that a compile begins: `instance` is the teleprompter, inputs are the arguments, by name."""
+
+    def on_compile_progress(self, call_id: str, progress: CompileProgress) -> None:
+        """Hear how far a compile is: after each trial, and a few times in a second while rollouts end.
+
+        Args:
+            call_id: identity of the compile.
+            progress: phase, rollouts, candidates, the best so far with its interval, what is spent, the time left.
+        """
 
     def on_compile_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """Hear that a compile has ended, with the program; its `report` says what was done."""
@@ -120,7 +133,7 @@ class Call:
 
     Args:
         callbacks: whom to tell.
-        kind: which hooks: "module", "lm", "adapter_format", "adapter_parse", "evaluate" or "compile".
+        kind: which hooks: "module", "lm", "adapter_format", "adapter_parse", "tool", "evaluate" or "compile".
         instance: whose call it is.
         inputs: what it is given.
     """
@@ -142,11 +155,7 @@ class Call:
         self._tell(f"on_{self._kind}_end", self.outputs, exception)
 
     def _tell(self, hook: str, *told: Any) -> None:
-        for callback in self._callbacks:
-            try:
-                getattr(callback, hook)(self._id, *told)
-            except Exception:  # noqa: BLE001  it is the user's own code, and a run is worth more than who watches it
-                _complain(callback, hook)
+        tell(self._callbacks, hook, self._id, *told)
 
     @contextmanager
     def running(self) -> Iterator[Call]:
@@ -161,6 +170,15 @@ class Call:
             raise
         _current.reset(token)
         self.end()
+
+
+def tell(callbacks: Sequence[Callback], hook: str, *told: Any) -> None:
+    """Call a hook of each callback. What one raises is logged."""
+    for callback in callbacks:
+        try:
+            getattr(callback, hook)(*told)
+        except Exception:  # noqa: BLE001  it is the user's own code, and a run is worth more than who watches it
+            _complain(callback, hook)
 
 
 def _complain(callback: Callback, hook: str) -> None:

@@ -188,6 +188,14 @@ class Embedder:
         return found[0] if isinstance(inputs, str) else found
 
     @property
+    def name(self) -> str:
+        """What made the vectors, as a saved index names it: the model, with the length of vectors where it was chosen.
+
+        A function has its own name, which says less: it may have changed since.
+        """
+        return self._name if self.dimensions is None else f"{self._name} ({self.dimensions} dimensions)"
+
+    @property
     def _name(self) -> str:
         return self.model if isinstance(self.model, str) else getattr(self.model, "__name__", repr(self.model))
 

@@ -123,6 +123,20 @@ class LM:
         """What the backend can enforce."""
         return self._source.capabilities
 
+    def reasons(self, sampling: Sampling) -> bool:
+        """Say whether the model thinks by itself before it answers a request of this sampling."""
+        able = self.capabilities
+        if not able.reasoning:
+            return False
+        effort = sampling.reasoning_effort or self.sampling.reasoning_effort
+        return not able.reasons_if_asked if effort is None else effort != "minimal"
+
+    def takes_temperature(self, sampling: Sampling) -> bool:
+        """Say whether a predictor of this sampling has no temperature and may be given one."""
+        able, both = self.capabilities, (sampling, self.sampling)
+        beside = any(getattr(s, name) is not None for name in able.untempered for s in both)
+        return all(s.temperature is None for s in both) and "temperature" not in able.refuses and not beside
+
     @property
     def endpoint(self) -> str:
         """Identity of what answers: part of cache and journal keys."""
@@ -165,6 +179,9 @@ class LM:
         own, default = request.sampling, self.sampling
         sampling = _sent(self.model, self.capabilities, default, own, default.cache, own.cache)
         extra = request.extra
+        choice = request.tool_choice
+        if choice == "required" and any(getattr(sampling, name) is not None for name in self.capabilities.unforced):
+            request = replace(request, tool_choice="auto")
         if sampling == own and sampling.cache == own.cache and (not self._extra or extra == self._extra):
             return request
         if self._extra and extra != self._extra:

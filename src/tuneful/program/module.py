@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tuneful.errors import InputError, UsageError, nearest
 from tuneful.program import state, streaming
 from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program.constraint import Backtrack, Retracing
 from tuneful.program.events import Event
 from tuneful.program.parameter import Parameter, Tunable
 from tuneful.program.portal import portal
@@ -45,7 +46,8 @@ class Module:
                 passages = self.retrieve(question, k=self.k).passages
                 return self.answer(context=passages, question=question)
 
-    `program(...)` runs it and blocks; `await program.acall(...)` runs it in an event loop.
+    `program(...)` runs it and blocks; `await program.acall(...)` runs it in an event loop. Copies of a program share
+    what cannot be copied, such as a connection to a database.
     """
 
     def __init__(self) -> None:
@@ -101,13 +103,38 @@ class Module:
 
     @watched("module", lambda self, args, kwargs: (self, self._by_name(args, kwargs)))
     async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._is_predictor:
+            return await self._forward(args, kwargs)
+        retracing = Retracing()
+        try:
+            return await self._once(args, kwargs)
+        except Backtrack as wish:
+            failed = wish
+        while True:
+            with retracing.back(failed):
+                try:
+                    return await self._once(args, kwargs)
+                except Backtrack as wish:
+                    failed = wish
+
+    async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if _is_async(self):
             return await self._forward(args, kwargs)
         return await portal.in_thread(lambda: self._forward(args, kwargs))
 
     @watched("module", lambda self, args, kwargs: (self, self._by_name(args, kwargs)))
     def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._forward(args, kwargs)
+        retracing = Retracing()
+        try:
+            return self._forward(args, kwargs)
+        except Backtrack as wish:
+            failed = wish
+        while True:
+            with retracing.back(failed):
+                try:
+                    return self._forward(args, kwargs)
+                except Backtrack as wish:
+                    failed = wish
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by their names, as callbacks are told of them."""
@@ -276,8 +303,26 @@ class Module:
 
     # --- copies ---
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        for name, value in self.__dict__.items():
+            known = len(memo)
+            try:
+                twin.__dict__[name] = copy.deepcopy(value, memo)
+            except TypeError as error:  # a connection, a lock: there is one of it
+                if any(_parts(value, name, set())):
+                    raise UsageError(
+                        f"`{name}` of {type(self).__name__} holds modules beside something that cannot be copied "
+                        f"({error}). Keep the two in attributes of their own."
+                    ) from error
+                for half_made in list(memo)[known:]:
+                    del memo[half_made]
+                twin.__dict__[name] = memo[id(value)] = value
+        return twin
+
     def deepcopy(self) -> Self:
-        """Return a copy that shares nothing that can change; LMs, with their connections, are shared."""
+        """Return a copy that shares nothing that can change, but for LMs and what cannot be copied."""
         return copy.deepcopy(self)
 
     def reset_copy(self) -> Self:
@@ -291,6 +336,18 @@ class Module:
         """Give every predictor this LM; None makes them use the configured one."""
         for predictor in self.predictors():
             predictor.lm = lm
+
+    def set_embedder(self, embedder: Any) -> None:
+        """Give every predictor this embedder, by which it picks the demos of its pool (see `KNNFewShot`).
+
+        Needed before loading a program whose demos were picked with a function of yours, since functions are not
+        saved. The embedder of a named model is made again from its name.
+
+        Args:
+            embedder: a `tf.Embedder`, a model's name, or a function from texts to vectors.
+        """
+        for predictor in self.predictors():
+            predictor.set_embedder(embedder)
 
     def get_lm(self) -> LM | None:
         """Return the LM that all predictors share, None meaning the configured one. UsageError where they differ."""

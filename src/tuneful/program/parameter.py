@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from tuneful.errors import UsageError
 
-Kind = Literal["instructions", "wording", "demos", "adapter", "lm", "sampling", "choice", "integer", "real"]
+Kind = Literal[
+    "instructions", "wording", "demos", "demo_pool", "adapter", "lm", "sampling", "choice", "integer", "real"
+]
 
 
 _UNSET: Any = object()
@@ -110,3 +112,15 @@ class Real(_Range):
     """A number from low to high, both included; `log=True` where its size matters, not its difference."""
 
     kind = "real"
+
+
+def checked_whole(name: str, value: Any, least: int = 1) -> Any:
+    """Return a number that a module was given, or a tunable of such numbers, as it is.
+
+    Raises:
+        UsageError: it is no whole number of at least `least`.
+    """
+    plain = value.value if isinstance(value, Tunable) else value
+    if isinstance(plain, bool) or not isinstance(plain, int) or plain < least:
+        raise UsageError(f"`{name}` is {plain!r}; expected a whole number of at least {least}.")
+    return value

@@ -188,16 +188,23 @@ class Portal:
         work.close()
         raise AssertionError("a coroutine that is driven without a loop must not wait for anything but the portal")
 
-    async def in_thread(self, function: Callable[[], T]) -> T:
+    async def in_thread(self, function: Callable[[], T], *, abandonable: bool = False) -> T:
         """Run a blocking function in a worker thread, with the current context variables.
 
         Cancelling it cancels the model calls that the function waits for, and those it still makes.
+
+        Args:
+            function: what to run.
+            abandonable: run it in a thread of its own, for which the exit of the interpreter does not wait: for
+                functions that may hang.
         """
         self._started()
         assert self._workers is not None
         context, scope = contextvars.copy_context(), _Scope()
         context.run(_scope.set, scope)
         try:
+            if abandonable:
+                return await asyncio.wrap_future(_in_own_thread(lambda: context.run(function)))
             return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
         except asyncio.CancelledError:
             scope.cancel()  # a thread cannot be stopped, but what it waits for can
@@ -233,6 +240,21 @@ class Portal:
             if not self._thread.is_alive():
                 self._loop.close()
             self._loop = None
+
+
+def _in_own_thread(function: Callable[[], T]) -> Future[T]:
+    """Start a function in a daemon thread."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  whatever it is, whoever waits gets it
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="tuneful-abandonable", daemon=True).start()
+    return future
 
 
 async def _end_all() -> None:

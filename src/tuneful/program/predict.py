@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, overload
-from weakref import WeakSet
 
 import pydantic
 
-from tuneful.adapters.base import Adapter, Parsed, Plan, Values
-from tuneful.adapters.mended import mended
-from tuneful.adapters.select import AdapterLike, name_of, resolve
-from tuneful.errors import AdapterParseError, InputError, TunefulError, UsageError
+from tuneful.adapters.select import AdapterLike, name_of
+from tuneful.errors import InputError, TunefulError, UsageError
+from tuneful.program.asking import Asking
+from tuneful.program.constraint import Constraint, Correction, corrected, corrections_of, repeated, replayed, retracing
+from tuneful.program.demo_pool import DemoPool, Vectorizer, vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.portal import portal
-from tuneful.program.prompt_room import Room
 from tuneful.program.rendered import Rendered
-from tuneful.program.runtime import current_rollout, settings
-from tuneful.program.streaming import heard, heard_by
-from tuneful.program.trace import Step, current_recorder, snapshot
-from tuneful.program.watched import watched
+from tuneful.program.runtime import settings
+from tuneful.program.trace import Recorder, Step, current_recorder, note_event, snapshot
 from tuneful.spec.example import Example
 from tuneful.spec.fields import Field
 from tuneful.spec.inputs import check_inputs
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature, ensure_signature
-from tuneful.wire.request import Request, Sampling
-from tuneful.wire.response import Choice, Response, written
+from tuneful.wire.request import Sampling
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 #: Arguments of a call that are not inputs, unless the signature has an input of that name.
 _CALL_OPTIONS = ("config", "demos", "lm", "adapter")
@@ -53,8 +45,10 @@ class Token:
         return self if memo.get("keep_tokens") else Token()
 
 
+#: Temperature of a predictor that gave an answer again that was turned down.
+_BOLDER = 0.7
+
 #: Predictors that have said that their demos do not fit.
-_warned: WeakSet[Token] = WeakSet()
 
 
 class Predict(Module, Generic[T]):
@@ -69,11 +63,13 @@ class Predict(Module, Generic[T]):
         signature: a string, a class signature, a typed function or a `Signature`.
         max_prompt_tokens: longest prompt. By default what the model's context leaves beside the answer. Where a
             prompt is longer, demos are left out, the first ones first, and a warning says so.
-        config: sampling options: temperature, max_tokens, n, top_p, seed, stop, logprobs.
+        config: sampling options: temperature, max_tokens, n, top_p, seed, stop, logprobs (they are then in
+            `prediction.logprobs`).
 
     Attributes:
         signature: the signature, with instructions and wording as they stand. Assign to change it.
         demos: worked examples shown to the model, most useful last.
+        demo_pool: rows of which those that are most like the inputs are shown too, after the demos; see `KNNFewShot`.
         max_prompt_tokens: longest prompt, or None.
         lm: the LM of this predictor, or None for the configured one.
         adapter: an Adapter, its name, several of them ("json>chat" or a list: see `FallbackAdapter`), or None for the
@@ -99,10 +95,12 @@ class Predict(Module, Generic[T]):
         super().__init__()
         self.signature: Signature = ensure_signature(signature)
         self.demos: list[Any] = []
+        self.demo_pool = DemoPool()
         self.lm: LM | None = None
         self.adapter: AdapterLike = None
         self.max_prompt_tokens = _checked_tokens(max_prompt_tokens)
         self.sampling = Sampling.from_options(config)
+        self.constraints: tuple[Constraint, ...] = ()
         self.token = Token()
 
     # --- running ---
@@ -131,17 +129,99 @@ class Predict(Module, Generic[T]):
             raise InputError(f"inputs are given by name, as ({names}). No model was called.")
         predictor, inputs = self._split_call(given)
         recorder = current_recorder()
-        step = Step(recorder.path_of(self.token) if recorder else "", snapshot(inputs))
+        path = recorder.path_of(self.token) if recorder else ""
+        corrections: list[Correction] = []
+        if retracing():
+            if recorder and (kept := replayed(recorder, path, inputs)) is not None:
+                return kept
+            corrections = corrections_of(path, inputs)
+        if predictor.demo_pool.rows:
+            predictor = await predictor._with_nearest(inputs)
+        if not self.constraints:
+            return await predictor._step(Step(path, snapshot(inputs)), recorder, corrections)
+        return await predictor._constrained(path, inputs, recorder, corrections)
+
+    async def _with_nearest(self, inputs: Mapping[str, Any]) -> Self:
+        """Return the predictor with those rows of its pool as demos that are most like the inputs."""
+        twin = self._twin()
+        twin.demos = [*self.demos, *await self.demo_pool.nearest(inputs)]
+        twin.demo_pool = DemoPool()
+        return twin
+
+    async def _constrained(
+        self, path: str, inputs: dict[str, Any], recorder: Recorder | None, corrections: list[Correction]
+    ) -> Prediction:
+        """Ask until the constraints are met, or have had as many answers as they may have."""
+        open_ = list(self.constraints)
+        while True:
+            step = Step(path, snapshot(inputs))
+            prediction = await self._step(step, recorder, corrections)
+            wanted = []
+            for constraint in list(open_):
+                complaint = await constraint.complaint(inputs, prediction)
+                if complaint is None:
+                    continue
+                if sum(c.site is constraint for c in corrections) < settings.max_backtracks:
+                    wanted.append(constraint.turned_down(step, complaint))
+                else:
+                    constraint.give_up(step, complaint)
+                    open_.remove(constraint)
+            if not wanted:
+                return prediction
+            note_event("asked again by a constraint")
+            step.superseded = True
+            corrections += wanted
+
+    async def _step(self, step: Step, recorder: Recorder | None, corrections: Sequence[Correction]) -> Prediction:
+        """Ask once, and keep what happens in the trace."""
         if recorder:
             recorder.trace.steps.append(step)
         begun = time.perf_counter()
         try:
-            return await predictor._ask(step)
+            predictor, inputs = self._corrected(step.inputs, corrections) if corrections else (self, step.inputs)
+            step.correction = {n: v for n, v in inputs.items() if n not in step.inputs} if corrections else {}
+            prediction = await predictor._ask(step, inputs)
         except TunefulError as error:
             step.error = str(error)
             raise
         finally:
             step.seconds = time.perf_counter() - begun
+        if recorder:
+            recorder.predictions[id(step)] = prediction
+        return prediction
+
+    def _corrected(self, inputs: dict[str, Any], corrections: Sequence[Correction]) -> tuple[Self, dict[str, Any]]:
+        """Return the predictor that is shown its earlier answer and what is wrong with it, and its inputs."""
+        twin = self._twin()
+        twin.signature, more = corrected(self.signature, corrections)
+        lm = self.lm or current_lm()
+        if repeated(corrections) > 1 and lm.takes_temperature(self.sampling):
+            twin.bind(temperature=_BOLDER)  # asked the same, a greedy model would say the same
+        return twin, {**inputs, **more}
+
+    def require(self, check: Callable[..., Any], message: str) -> Self:
+        """Demand something of every answer. Returns self.
+
+        >>> from tuneful.testing import DummyLM
+        >>> name = Predict("person -> name").require(lambda p: p.name.istitle(), "Begin the name with a capital.")
+        >>> name.using(lm=DummyLM([{"name": "ada"}, {"name": "Ada"}]))(person="the first programmer").name
+        'Ada'
+
+        Args:
+            check: `(prediction)` or `(inputs, prediction)` -> whether it holds; plain or async. A ValueError or an
+                AssertionError that it raises says what is wrong, beside the message.
+            message: what is wrong and what is wanted; the model reads it, beside its answer.
+
+        Raises:
+            ConstraintError: from a call whose answers do not meet it, after `max_backtracks` (a setting) more.
+        """
+        self.constraints = (*self.constraints, Constraint(check, message))
+        return self
+
+    def suggest(self, check: Callable[..., Any], message: str) -> Self:
+        """Do what `require` does, but go on with a warning where it cannot be had. Returns self."""
+        self.constraints = (*self.constraints, Constraint(check, message, must=False))
+        return self
 
     def _split_call(self, given: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Return the predictor with the call's own options applied, and the checked inputs."""
@@ -150,7 +230,8 @@ class Predict(Module, Generic[T]):
         if not options:
             return self, inputs
         bound = self._twin()
-        bound.demos = list(options.get("demos", self.demos))
+        if "demos" in options:
+            bound.demos, bound.demo_pool = list(options["demos"]), DemoPool()
         return bound.bind(lm=options.get("lm"), adapter=options.get("adapter"), **options.get("config", {})), inputs
 
     def _twin(self) -> Self:
@@ -168,170 +249,33 @@ class Predict(Module, Generic[T]):
             self.sampling = self.sampling.updated(sampling)
         return self
 
-    async def _ask(self, step: Step) -> Prediction:
-        rows = [parsed.fields for parsed in await self._answers(step, step.inputs)]
+    async def _ask(self, step: Step, inputs: Mapping[str, Any]) -> Prediction:
+        rows = [parsed.fields for parsed in await Asking.of(self, inputs).answers(step)]
         step.outputs = snapshot(rows[0])
-        return Prediction.from_completions(rows, self.signature)
+        prediction = Prediction.from_completions(rows, self.signature)
+        prediction.__dict__["_logprobs"] = step.logprobs
+        return prediction
 
-    async def _answers(self, step: Step, inputs: Mapping[str, Any], reason: str = "") -> list[Parsed]:
-        """Ask, and read every sample.
-
-        Args:
-            step: what is done is noted there.
-            inputs: the inputs.
-            reason: why the step asks again, where this is not its first request.
-        """
-        lm, adapter, plan, request = self._prepared(inputs)
-        request = await self._held(lm, adapter, plan, request, inputs, step)
-        if reason not in step.reasons:  # of several samples, the first is heard
-            lm = heard(lm, adapter, plan, step.path)
-        if step.request is None:
-            step.model = lm.model
-            step.request = request
-        response = await lm.ask(request)
-        step.note(response, lm.model, reason)
-        read: list[Parsed] = []
-        failures: list[AdapterParseError] = []
-        for number, choice in enumerate(response.choices):
-            try:
-                read.append(await self._read(lm, adapter, plan, request, choice, step, inputs, number))
-            except AdapterParseError as error:
-                failures.append(error)
-        if not read:
-            raise failures[0]
-        step.salvages += ("sample dropped",) * len(failures)
-        return read
-
-    async def _held(
-        self, lm: LM, adapter: Adapter, plan: Plan, request: Request, inputs: Mapping[str, Any], step: Step
-    ) -> Request:
-        """Return the request, with as many demos as the model has room for."""
-        room = Room.of(lm, request, self.max_prompt_tokens)
-        if room.surely_holds(request):
-            return request
-        request, dropped = await self._fitted(room, adapter, plan, request, inputs, step.path)
-        step.dropped_demos = max(step.dropped_demos, dropped)
-        return request
-
-    async def _read(
-        self,
-        lm: LM,
-        adapter: Adapter,
-        plan: Plan,
-        request: Request,
-        choice: Choice,
-        step: Step,
-        inputs: Mapping[str, Any],
-        number: int,
-    ) -> Parsed:
-        """Read a sample. What cannot be read is asked for by the next adapter, and of the last one, mended."""
-        adapter, *further = adapter.chain
-        parsed = await self._understood(adapter, plan, choice, step, last=not further)
-        while further and not parsed.complete:
-            adapter = further.pop(0)
-            plan = adapter.plan(self.signature, lm.capabilities)
-            lm = heard_by(lm, adapter, plan).copy(n=1)
-            limit = request.sampling.max_tokens
-            room = 2 * limit if limit and choice.truncated else limit
-            sampling = replace(request.sampling, n=1, sample=number, max_tokens=room)
-            request = lm.as_sent(_rendered(adapter, plan, self.demos, inputs, sampling))
-            request = await self._held(lm, adapter, plan, request, inputs, step)
-            response = await lm.ask(request)
-            step.note(response, lm.model, f"fallback to {adapter.name}")
-            choice = response.choices[0]
-            parsed = await self._understood(adapter, plan, choice, step, last=not further)
-        if parsed.complete:
-            return parsed
-        return await self._repaired(lm, adapter, plan, request, choice, parsed, step)
-
-    async def _understood(
-        self, adapter: Adapter, plan: Plan, choice: Choice, step: Step, *, last: bool = True
-    ) -> Parsed:
-        """Return what an adapter reads from a sample, with the help of a second model where it wants that.
-
-        Raises AdapterParseError where the second model cannot be read, and no other adapter is left to ask.
-        """
-        if not adapter.asks:
-            parsed = _parsed(adapter, plan, choice)
-            step.salvages += parsed.salvages
-            return parsed
-        if choice.truncated:  # half an answer: nothing that a second model should guess at
-            return Parsed({}, dict.fromkeys(self.signature.output_fields, "the answer was cut off"))
-
-        async def ask(lm: LM, signature: Signature, inputs: Values, extractor: Adapter | str) -> Parsed:
-            second = Predict(signature).bind(lm=lm.copy(n=1), adapter=extractor)
-            return (await second._answers(step, inputs, "extraction"))[0]
-
-        try:
-            return await adapter.finish(plan, choice, ask)
-        except AdapterParseError as error:
-            if last:
-                raise
-            return Parsed({}, dict.fromkeys(self.signature.output_fields, str(error)))
-
-    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[LM, Adapter, Plan, Request]:
-        lm = self.lm or current_lm()
-        adapter = resolve(settings.adapter if self.adapter is None else self.adapter, lm.capabilities)
-        plan = adapter.plan(self.signature, lm.capabilities)
-        sampling = replace(self.sampling, rollout_id=rollout_id) if (rollout_id := current_rollout()) else self.sampling
-        return lm, adapter, plan, lm.as_sent(_rendered(adapter, plan, self.demos, inputs, sampling))
-
-    async def _fitted(
-        self, room: Room, adapter: Adapter, plan: Plan, request: Request, inputs: Mapping[str, Any], path: str
-    ) -> tuple[Request, int]:
-        """Return the request without the first demos where all do not fit, and how many were dropped."""
-        fitted, dropped = await room.fitted(request, self.demos, lambda demos: adapter.render(plan, demos, inputs))
-        if dropped and self.token not in _warned:
-            _warned.add(self.token)
-            _log.warning(
-                "%s: the first %d of %d demos were dropped, since the prompt would be longer than %d tokens. Use fewer "
-                "or shorter demos or inputs, a longer context, or a smaller `max_tokens`. (Said once; every call "
-                "counts them in its trace.)",
-                f"predictor `{path}`" if path else repr(self),
-                dropped,
-                len(self.demos),
-                room.tokens,
-            )
-        return fitted, dropped
-
-    async def _repaired(
-        self, lm: LM, adapter: Adapter, plan: Plan, request: Request, choice: Choice, parsed: Parsed, step: Step
-    ) -> Parsed:
-        """Give the model one turn to mend its answer: shown what is wrong, or with more room if it was cut off.
-
-        What was read well in the first answer is kept where the second lacks it.
-        """
-        if settings.max_repairs == 0:
-            raise _unparsable(choice, parsed, step)
-        if choice.truncated:
-            limit = request.sampling.max_tokens
-            if limit is None:
-                raise _unparsable(choice, parsed, step)
-            again = replace(request, sampling=replace(request.sampling, n=1, max_tokens=2 * limit))
-        else:
-            again = adapter.repair(request, choice, parsed)
-            again = replace(again, sampling=replace(again.sampling, n=1))
-        response: Response = await lm.copy(n=1).complete(again)  # an LM of several samples mends one all the same
-        step.note(response, lm.model, "repair turn")
-        second = await self._understood(adapter, plan, response.choices[0], step)
-        both = mended(self.signature, parsed, second)
-        if not both.complete:
-            raise _unparsable(response.choices[0], both, step, earlier=choice)
-        return both
+    async def _fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Say whether the prompt for some inputs, with all demos, leaves room for an answer. No model is called."""
+        inputs = check_inputs(self.signature, inputs, repr(self))
+        predictor = await self._with_nearest(inputs) if self.demo_pool.rows else self
+        return await Asking.of(predictor, inputs).fits()
 
     # --- looking ---
 
     def render(self, **inputs: Any) -> Rendered:
         """Return the exact request that a call with these inputs sends, with token counts. No model is called.
 
-        Inputs that are not given, and have no default, show as `{name}`.
+        Inputs that are not given, and have no default, show as `{name}`. The demos of a pool are shown where all
+        inputs are given: finding them may ask an embedder.
         """
+        if self.demo_pool.rows and self.signature.input_fields.keys() <= inputs.keys():
+            return portal.drive(self._with_nearest(inputs)).render(**inputs)
         shown = {n: _shown(f, inputs) for n, f in self.signature.input_fields.items()}
-        lm, adapter, plan, request = self._prepared(shown)
-        room, dropped = Room.of(lm, request, self.max_prompt_tokens), 0
-        if not room.surely_holds(request):
-            request, dropped = portal.drive(self._fitted(room, adapter, plan, request, shown, ""))
-        return Rendered.of(request, lm, adapter, dropped)
+        asking = Asking.of(self, shown)
+        dropped = portal.drive(asking.fit())
+        return Rendered.of(asking.request, asking.lm, asking.adapter, dropped)
 
     # --- parameters ---
 
@@ -340,6 +284,7 @@ class Predict(Module, Generic[T]):
             "instructions": self.signature.instructions,
             "wording": self.signature.dump_state()["fields"],
             "demos": [_demo_json(d) for d in self.demos],
+            "demo_pool": self.demo_pool.value,
             "adapter": name_of(self.adapter),
             "lm": self.lm.model if self.lm else None,
             "sampling": self.sampling.to_json(),
@@ -356,6 +301,8 @@ class Predict(Module, Generic[T]):
                 )
             case "demos":
                 self.demos = [Example(d) for d in value]
+            case "demo_pool":
+                self.demo_pool = self.demo_pool.with_value(value)
             case "adapter":
                 if value is None or name_of(self.adapter) != value:  # one with an LM of its own stays as it is
                     self.adapter = value
@@ -367,34 +314,21 @@ class Predict(Module, Generic[T]):
             case _:
                 super()._set_parameter(name, value)
 
+    def set_embedder(self, embedder: Vectorizer | str) -> None:
+        """Pick the demos of the pool by this embedder; see `Module.set_embedder`."""
+        self.demo_pool = DemoPool(vectorizer_of(embedder), self.demo_pool.value)
+
     def reset(self) -> None:
-        """Drop the demos."""
-        self.demos = []
+        """Drop the demos, and the rows of the pool."""
+        self.demos, self.demo_pool = [], self.demo_pool.with_value(None)
 
     def __repr__(self) -> str:
         extras = [f"{len(self.demos)} demos"] if self.demos else []
+        extras += [f"demos of {len(self.demo_pool.rows)} rows"] if self.demo_pool.rows else []
         extras += [f"max_prompt_tokens={self.max_prompt_tokens}"] if self.max_prompt_tokens else []
         extras += [f"lm={self.lm!r}"] if self.lm else []
         extras += [f"{k}={v!r}" for k, v in self.sampling.to_json().items()]
         return f"{type(self).__name__}({', '.join([repr(str(self.signature)), *extras])})"
-
-
-@watched(
-    "adapter_format",
-    lambda adapter, plan, demos, inputs, *_: (adapter, {"signature": plan.signature, "demos": demos, "inputs": inputs}),
-)
-def _rendered(
-    adapter: Adapter, plan: Plan, demos: Sequence[Any], inputs: Mapping[str, Any], sampling: Sampling
-) -> Request:
-    return adapter.render(plan, demos, inputs, sampling)
-
-
-@watched(
-    "adapter_parse",
-    lambda adapter, plan, choice: (adapter, {"signature": plan.signature, "completion": written(choice)}),
-)
-def _parsed(adapter: Adapter, plan: Plan, choice: Choice) -> Parsed:
-    return adapter.read(plan, choice)
 
 
 def _shown(field: Field, inputs: Mapping[str, Any]) -> Any:
@@ -411,17 +345,6 @@ def _checked_tokens(value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise UsageError(f"`max_prompt_tokens` is {value!r}; expected an integer of at least 1, or None.")
     return value
-
-
-def _unparsable(choice: Choice, parsed: Parsed, step: Step, earlier: Choice | None = None) -> AdapterParseError:
-    return AdapterParseError(
-        [f"`{n}`: {p}" for n, p in parsed.problems.items()],
-        raw=written(choice),
-        earlier=None if earlier is None else written(earlier),
-        parsed=parsed.fields,
-        predictor=step.path or None,
-        truncated=choice.truncated,
-    )
 
 
 def _demo_json(demo: Any) -> dict[str, Any]:

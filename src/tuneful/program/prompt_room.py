@@ -51,7 +51,7 @@ class Room:
 
     def surely_holds(self, request: Request) -> bool:
         """Say whether a prompt fits however it is made into tokens. This alone is done for ordinary prompts."""
-        return self.tokens is None or _most_tokens(request.messages) <= self.tokens
+        return self.tokens is None or _most_tokens(request.messages) + _of_tools(request) <= self.tokens
 
     async def fitted(
         self, request: Request, demos: Sequence[Any], render: Callable[[Sequence[Any]], Request]
@@ -66,7 +66,7 @@ class Room:
         Raises:
             ContextWindowExceededError: it does not fit without any demo either. No call was made.
         """
-        if await self._holds(request):
+        if await self.holds(request):
             return request, 0
 
         def without(count: int) -> Request:
@@ -74,28 +74,28 @@ class Room:
             return replace(request, messages=fewer.messages, stable=fewer.stable)
 
         low, high = 0, len(demos)
-        if not await self._holds(without(high)):
+        if not await self.holds(without(high)):
             await self._refuse(without(high))
             return without(high), high
         while high - low > 1:  # all but the first `high` fit, all but the first `low` do not
             middle = (low + high) // 2
-            if await self._holds(without(middle)):
+            if await self.holds(without(middle)):
                 high = middle
             else:
                 low = middle
         return without(high), high
 
-    async def _holds(self, request: Request) -> bool:
-        assert self.tokens is not None
-        if self.surely_holds(request):
+    async def holds(self, request: Request) -> bool:
+        """Say whether a prompt fits."""
+        if self.tokens is None or self.surely_holds(request):
             return True
         stable, rest = request.messages[: request.stable], request.messages[request.stable :]
-        if stable and (counted := await self._stable_count(stable)) is not None:
+        if stable and not request.tools and (counted := await self._stable_count(stable)) is not None:
             if counted + _most_tokens(rest) + _TOKENS_AROUND <= self.tokens:
                 return True
             if counted - _TOKENS_AROUND > self.tokens:
                 return False
-        tokens, _ = await self._count(request.messages)
+        tokens, _ = await self._count(request)
         return tokens <= self.tokens
 
     async def _stable_count(self, messages: tuple[Message, ...]) -> int | None:
@@ -109,17 +109,19 @@ class Room:
         _counts[key] = counted
         return counted
 
-    async def _count(self, messages: Sequence[Message]) -> tuple[int, bool]:
+    async def _count(self, request: Request) -> tuple[int, bool]:
         """Return the length of a prompt, and whether it is exact."""
-        counted = await portal.bring(self.lm.backend.count_tokens(messages))
+        messages = request.messages
+        beside = _of_tools(request)  # how a template writes tools and calls, only the model knows
+        counted = None if beside else await portal.bring(self.lm.backend.count_tokens(messages))
         if counted is not None:
             return counted, True
-        size = sum(len(m.text.encode("utf-8", "surrogatepass")) for m in messages)
+        size = beside + sum(len(m.text.encode("utf-8", "surrogatepass")) for m in messages)
         return math.ceil(_MARGIN * size / _BYTES_PER_TOKEN) + 8 * len(messages), False
 
     async def _refuse(self, request: Request) -> None:
         """Raise for a prompt without demos that is too long: for a model's context only where that is certain."""
-        tokens, exact = await self._count(request.messages)
+        tokens, exact = await self._count(request)
         context = self.lm.capabilities.context_tokens
         if self.most is not None and tokens > self.most:
             limit, whose = self.most, "`max_prompt_tokens` of its predictor is"
@@ -134,6 +136,14 @@ class Room:
             prompt_tokens=tokens,
             context_tokens=limit,
         )
+
+
+def _of_tools(request: Request) -> int:
+    """Return the length of what stands beside the texts, in bytes: the tools, and the calls of earlier turns."""
+    if not request.tools:
+        return 0
+    told = sum(len(t.name) + len(t.description.encode()) + len(t.parameters) for t in request.tools)
+    return told + sum(len(c.name) + len(c.arguments.encode()) for m in request.messages for c in m.tool_calls)
 
 
 def _most_tokens(messages: Sequence[Message]) -> int:

@@ -34,12 +34,16 @@ DEFAULTS: dict[str, Any] = {
     "rm": None,  # the retriever: (query, k) -> passages
     "num_threads": 8,  # examples in flight in Evaluate, batch and compile
     "max_repairs": 1,  # 0 or 1: turns that show the model what is wrong with its answer
+    "max_backtracks": 2,  # further answers that a constraint may ask for; 0: none
     "history_size": 10,  # calls kept for inspect_history
     "cache": DEFAULT_PATH,  # a Cache, the path of its file, or None (or False) for none
     "prices": {},  # Price, or (input, output) in dollars for a million tokens, by model: over the built-in table
     "callbacks": (),  # Callback objects, told of every module, model and evaluation
     "journal": ".tuneful/journal.sqlite",  # where named runs are kept
 }
+
+#: The least value of the settings that are whole numbers.
+_LEAST = {"num_threads": 1, "max_backtracks": 0, "history_size": 0}
 
 _overrides: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("tuneful_overrides", default=())
 _configured: dict[str, Any] = {}
@@ -55,10 +59,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"there is no setting `{name}`.{nearest(name, DEFAULTS)} Settings: {', '.join(DEFAULTS)}.")
         if name == "lm" and value is not None and not hasattr(value, "complete"):
             raise UsageError(f"`lm` must be a tf.LM, got {value!r:.80}. Write tf.configure(lm=tf.LM({value!r:.60})).")
-        if name == "num_threads" and (not isinstance(value, int) or value < 1):
-            raise UsageError(f"`num_threads` must be a whole number of at least 1, got {value!r}.")
-        if name == "history_size" and (not isinstance(value, int) or value < 0):
-            raise UsageError(f"`history_size` must be a whole number of at least 0, got {value!r}.")
+        if name in _LEAST and (not isinstance(value, int) or value < _LEAST[name]):
+            raise UsageError(f"`{name}` must be a whole number of at least {_LEAST[name]}, got {value!r}.")
         if name == "cache":
             values = {**values, "cache": _cache(value)}
         if name == "prices":
@@ -193,6 +195,16 @@ def rollout(number: int) -> Iterator[None]:
         yield
     finally:
         _rollout.reset(token)
+
+
+@contextmanager
+def attempt(number: int) -> Iterator[None]:
+    """Make the block the number-th attempt (from 1 on) of the repetition that this code is part of, sampled anew.
+
+    No two share a number: those of attempts begin at 1001, those of attempts within attempts at 1,002,001.
+    """
+    with rollout(1000 * (current_rollout() + 1) + number):
+        yield
 
 
 # --- the last few calls ---

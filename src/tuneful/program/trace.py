@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tuneful.wire.response import Response, Usage
 
 if TYPE_CHECKING:
     from tuneful.program.module import Module
+    from tuneful.spec.prediction import Prediction
 
 
 def snapshot(value: Any) -> Any:
@@ -43,6 +45,9 @@ class Step:
         salvages: tolerances that reading the answer needed.
         dropped_demos: demos that did not fit into the prompt.
         error: the message of the error that ended the step, or None.
+        superseded: whether the step belongs to an attempt whose result the program did not use. It is no demo.
+        correction: what it was given beside its inputs where a constraint had turned its earlier answer down: that
+            answer, and what was wrong.
     """
 
     path: str
@@ -57,6 +62,8 @@ class Step:
     salvages: tuple[str, ...] = ()
     dropped_demos: int = 0
     error: str | None = None
+    superseded: bool = False
+    correction: dict[str, Any] = field(default_factory=dict)
 
     def note(self, response: Response, model: str, reason: str) -> None:
         """Add a response."""
@@ -68,6 +75,17 @@ class Step:
     def usage(self) -> Usage:
         """What the step has used; answers from the cache cost nothing."""
         return sum((r.charged for r in self.responses), Usage())
+
+    @property
+    def logprobs(self) -> tuple[tuple[str, float], ...] | None:
+        """Pairs (token, log probability) of the answer that was read: the last one. None where there are none.
+
+        None too for several samples of which some needed a second request: which answer is whose is not kept.
+        """
+        several = bool(self.responses) and len(self.responses[0].choices) > 1
+        if not self.responses or (several and (len(self.responses) > 1 or "sample dropped" in self.salvages)):
+            return None
+        return self.responses[-1].choices[0].logprobs
 
     @property
     def repairs(self) -> int:
@@ -86,11 +104,46 @@ class Step:
 
 
 @dataclass(slots=True)
+class Retrieval:
+    """One search of a run.
+
+    Args:
+        path: path of the module that asked, such as "retrieve".
+        query: the query.
+        k: passages that were asked for.
+        passages: what came back.
+        seconds: wall time.
+        error: the message of the error that ended the search, or None.
+    """
+
+    path: str
+    query: str
+    k: int
+    passages: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class Trace:
-    """The steps of one run, in the order in which they began, and its wall time."""
+    """The steps of one run, in the order in which they began, and its wall time.
+
+    Args:
+        steps: the steps.
+        seconds: wall time.
+        events: what did not go plainly outside of the steps, counted by kind, such as "tool failed".
+        retrievals: the searches, in the order in which they began. They are no steps: no model was asked.
+    """
 
     steps: list[Step] = field(default_factory=list)
     seconds: float = 0.0
+    events: Counter[str] = field(default_factory=Counter)
+    retrievals: list[Retrieval] = field(default_factory=list)
+
+    @property
+    def noted(self) -> dict[str, int]:
+        """What did not go plainly, counted by kind: in the steps, and outside of them."""
+        return dict(sum((Counter(s.noted) for s in self.steps), self.events.copy()))
 
     @property
     def usage(self) -> Usage:
@@ -117,8 +170,8 @@ class Trace:
 
 
 def paths_of(root: Module) -> dict[int, str]:
-    """Return the path of each predictor of a program, by the identity of its token."""
-    return {id(p.token): path for path, p in root.named_predictors()}
+    """Return the path of each predictor and each retrieval of a program, by the identity of its token."""
+    return {id(m.__dict__["token"]): path for path, m in root.named_sub_modules() if "token" in m.__dict__}
 
 
 class Recorder:
@@ -126,6 +179,7 @@ class Recorder:
 
     def __init__(self, root: Module, paths: dict[int, str] | None = None) -> None:
         self.trace = Trace()
+        self.predictions: dict[int, Prediction] = {}  # by the identity of the step, for a run that goes back
         self._root = root
         self._paths = paths
         self._begun = time.perf_counter()
@@ -143,6 +197,10 @@ class Recorder:
         self.trace.seconds = time.perf_counter() - self._begun
         return self.trace
 
+    def apart(self) -> Recorder:
+        """Return a recorder for a part of the run: a trace of its own, with the paths of this one."""
+        return Recorder(self._root, self._paths)
+
 
 _recorder: ContextVar[Recorder | None] = ContextVar("tuneful_recorder", default=None)
 
@@ -150,6 +208,13 @@ _recorder: ContextVar[Recorder | None] = ContextVar("tuneful_recorder", default=
 def current_recorder() -> Recorder | None:
     """Return the recorder of the run that this code is part of."""
     return _recorder.get()
+
+
+def note_event(kind: str) -> None:
+    """Count something that did not go plainly in the trace of the run that this code is part of, if there is one."""
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.trace.events[kind] += 1
 
 
 class recording:  # noqa: N801 (used as a function; a class, since a generator costs twice as much)
@@ -172,3 +237,25 @@ class recording:  # noqa: N801 (used as a function; a class, since a generator c
     def __exit__(self, *error: object) -> None:
         self._recorder.finish()
         _recorder.reset(self._token)
+
+
+@contextmanager
+def recording_part(root: Module) -> Iterator[Trace]:
+    """Record a part of a run, such as one attempt of several, apart: its steps join those of the run when it ends.
+
+    Args:
+        root: the program, where there is no run yet.
+    """
+    run = _recorder.get()
+    part = run.apart() if run else Recorder(root)
+    token = _recorder.set(part)
+    try:
+        yield part.trace
+    finally:
+        _recorder.reset(token)
+        part.finish()
+        if run:
+            run.trace.steps += part.trace.steps
+            run.predictions |= part.predictions
+            run.trace.retrievals += part.trace.retrievals
+            run.trace.events += part.trace.events

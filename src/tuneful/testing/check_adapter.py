@@ -22,7 +22,11 @@ from tuneful.wire.response import Choice, written
 
 Values = dict[str, Any]
 
-_BACKENDS = (Capabilities(), Capabilities(grammar=True, json_schema=True, tools=True))
+_BACKENDS = (
+    Capabilities(),
+    Capabilities(grammar="gbnf", json_schema=True, tools=True),
+    Capabilities(grammar="lark", json_schema=True, small=True),
+)
 
 #: Texts that an adapter could take for marks of its own, or strip, or mend.
 _HOSTILE = (
@@ -127,7 +131,8 @@ class _Check:
             raise self.broken(law, f"demos {demos!r:.300}, inputs {inputs!r:.200}: {said:.300}") from error
 
     def broken(self, law: str, example: str) -> AssertionError:
-        backend = "a backend that enforces grammars, schemas and tools" if self.able.tools else "a plain backend"
+        able = [n for n in ("grammar", "json_schema", "tools") if getattr(self.able, n)]
+        backend = f"a backend that enforces {', '.join(able)}" if able else "a plain backend"
         return AssertionError(
             f"{self.adapter!r} breaks a law: {law}.\nsignature: {self.signature} ({backend})\n{example}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,9 +18,27 @@ from tuneful.program.lm import LM
 from tuneful.spec.fields import OutputField
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
-from tuneful.wire.messages import Message
+from tuneful.wire.messages import Message, ToolCall
 from tuneful.wire.request import Request
 from tuneful.wire.response import Choice, Delta, Response, Usage
+
+
+def calls(*wanted: tuple[str, Mapping[str, Any] | str], thought: str = "") -> Response:
+    """Return the answer of a model that calls tools by itself.
+
+    >>> calls(("search", {"query": "fjord"})).choices[0].tool_calls[0].name
+    'search'
+
+    Args:
+        wanted: names of tools, each with its arguments (as text, where they are to be malformed).
+        thought: what the model says beside them.
+    """
+    made = tuple(
+        ToolCall(f"id{i}", name, args if isinstance(args, str) else json.dumps(args))
+        for i, (name, args) in enumerate(wanted)
+    )
+    return Response((Choice(thought, "tools", tool_calls=made),), Usage(calls=1), "scripted")
+
 
 Script = Callable[[Request], Any] | Sequence[Any]
 
@@ -29,7 +48,7 @@ class ScriptedBackend(Backend):
 
     Args:
         script: a function (plain or async) or a list. An answer is a text, a list of texts (one for each sample), a
-            `Response`, or an exception to raise.
+            `Response`, an exception to raise, or `calls(...)` for tool calls.
         seconds: time that each answer takes; the pieces of a streamed one are spread over it.
         piece: characters of a piece of a streamed answer; None cuts it into words.
         capabilities: what it claims to enforce.

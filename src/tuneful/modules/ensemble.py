@@ -1,0 +1,95 @@
+"""EnsembledProgram: several programs on the same inputs, and one result from theirs."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tuneful.errors import UsageError
+from tuneful.modules.majority import majority
+from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program.module import Module
+from tuneful.program.parameter import Tunable, checked_whole
+from tuneful.program.portal import portal
+from tuneful.program.trace import Trace, recording_part
+from tuneful.spec.example import Example
+
+
+class EnsembledProgram(Module):
+    """Run several programs on the same inputs, at once, and reduce what they return to one result.
+
+    >>> from tuneful.program.predict import Predict
+    >>> from tuneful.testing import DummyLM
+    >>> members = [Predict("question -> answer").using(lm=DummyLM([{"answer": a}])) for a in ("4", "5", "4")]
+    >>> EnsembledProgram(members)(question="2+2?").answer
+    '4'
+
+    Use it over programs that fail differently: candidates of a compile, other models, other prompts. Copies of one
+    program give the same answer; to sample one program several times, use `SelfConsistency`.
+
+    Args:
+        programs: the members. Their parameters are those of this program (`programs[0]...`), and are saved with it.
+        reduce_fn: list of results -> result, plain or async; by default `majority`.
+        size: members to ask; by default all. Which ones, seed and inputs decide: the same for the same inputs.
+        seed: where that chance comes from.
+
+    Cost: one run of each member that is asked.
+
+    Source: DSPy's ensembles (Khattab et al. (2023), section 4), as a program that can be saved and tuned.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Module],
+        reduce_fn: Callable[[list[Any]], Any] | None = None,
+        size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.programs = list(programs)
+        if not self.programs or not all(isinstance(p, Module) for p in self.programs):
+            raise UsageError(f"an ensemble needs a list of programs, got {programs!r:.80}.")
+        if reduce_fn is not None and not callable(reduce_fn):
+            raise UsageError(f"`reduce_fn` must be a function of a list of results, got {reduce_fn!r:.80}.")
+        if size is not None and not isinstance(checked_whole("size", size), Tunable) and size > len(self.programs):
+            raise UsageError(f"`size` is {size}, and there are {len(self.programs)} programs.")
+        self.reduce_fn = reduce_fn
+        self.size = size
+        self.seed = seed
+
+    async def forward(self, **inputs: Any) -> Any:
+        """Run the members and reduce their results. What a member raises is raised.
+
+        Where the result is one member's, the steps of the others are marked as superseded: they are no demos.
+        """
+        asked = self._asked(inputs)
+
+        async def one(program: Module) -> tuple[Any, Trace]:
+            with recording_part(program) as trace:
+                return await program.acall(**inputs), trace
+
+        limit = max(in_flight(None, program) for program in asked)
+        ran: list[tuple[Any, Trace]] = await gather_bounded(asked, one, limit)
+        found = await self._reduced([result for result, _ in ran])
+        if any(result is found for result, _ in ran):
+            for result, trace in ran:
+                if result is not found:
+                    for step in trace:
+                        step.superseded = True
+        return found
+
+    async def _reduced(self, results: list[Any]) -> Any:
+        if self.reduce_fn is None:
+            return majority(results)
+        reduce_fn = self.reduce_fn
+        found = await portal.in_thread(lambda: reduce_fn(results))
+        return await found if inspect.isawaitable(found) else found
+
+    def _asked(self, inputs: dict[str, Any]) -> list[Module]:
+        if self.size is None:
+            return self.programs
+        rng = random.Random(f"{self.seed}/{Example(inputs).content_hash()}")
+        size = min(self.size, len(self.programs))  # a tunable one may be larger
+        return [self.programs[i] for i in sorted(rng.sample(range(len(self.programs)), size))]
