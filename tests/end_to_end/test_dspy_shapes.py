@@ -84,3 +84,52 @@ def test_an_lm_is_called_directly():
 
     assert lm("Say this is a test!", temperature=0.7) == ["This is a test!"]
     assert lm(messages=[{"role": "user", "content": "Say this is a test!"}]) == ["This is a test!"]
+
+
+def test_several_attempts_compared_chosen_and_refined():
+    qa = dspy.ChainOfThought("question -> answer")
+
+    def one_word_answer(args, pred):
+        return 1.0 if len(pred.answer.split()) == 1 else 0.0
+
+    said = [{"reasoning": "r", "answer": a} for a in ("It is Brussels", "Brussels")]
+    advice = {"discussion": "too long", "advice": {"module.predict": "One word."}}
+    with dspy.context(lm=DummyLM(said)):
+        best = dspy.BestOfN(module=qa, N=3, reward_fn=one_word_answer, threshold=1.0)
+        assert best(question="What is the capital of Belgium?").answer == "Brussels"
+    with dspy.context(lm=DummyLM([said[0], advice, said[1]])):
+        refine = dspy.Refine(module=qa, N=3, reward_fn=one_word_answer, threshold=1.0)
+        assert refine(question="What is the capital of Belgium?").answer == "Brussels"
+    with dspy.context(lm=DummyLM([{"rationale": "r", "answer": "Brussels"}])):
+        compare = dspy.MultiChainComparison("question -> answer", M=2)
+        assert compare(said, question="What is the capital of Belgium?").answer == "Brussels"
+
+
+def test_the_bootstrap_family():
+    def metric(example, prediction, trace=None):
+        return example.output == prediction.output
+
+    trainset = [dspy.Example(input=str(i), output=str(i)).with_inputs("input") for i in range(24)]
+    few = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
+    student = dspy.Predict("input -> output")
+    with dspy.context(lm=ScriptedLM(lambda r: f"[[ ## output ## ]] {r.messages[-1].text.split()[-1]}")):
+        search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, num_candidate_programs=2, num_threads=2, **few)
+        best = search.compile(student, trainset=trainset[:19], valset=trainset[19:])
+        knn = dspy.KNNFewShot(k=2, trainset=trainset, vectorizer=dspy.Embedder(lambda t: [[len(x), 1] for x in t]))
+        picked = knn.compile(student)
+        voting = dspy.Ensemble(reduce_fn=dspy.majority).compile([best, picked, student])
+        assert voting(input="7").output == "7"
+    assert dspy.BootstrapRS is dspy.BootstrapFewShotWithRandomSearch
+
+
+def test_parallel_and_nearest_examples():
+    trainset = [dspy.Example(input=w, output=w.upper()).with_inputs("input") for w in ("hello", "goodbye")]
+    knn = dspy.KNN(k=1, trainset=trainset, vectorizer=lambda texts: [[t.count("l"), t.count("o")] for t in texts])
+    assert knn(input="hell")[0].output == "HELLO"
+    predict = dspy.Predict("input -> output")
+    with dspy.context(lm=ScriptedLM(lambda request: "[[ ## output ## ]] x")):
+        results, failed, errors = dspy.Parallel(num_threads=2, return_failed_examples=True)(
+            [(predict, trainset[0]), (predict, {"wrong": 1})]
+        )
+    assert [r and r.output for r in results] == ["x", None]
+    assert (failed, [type(e) for e in errors]) == ([{"wrong": 1}], [dspy.InputError])

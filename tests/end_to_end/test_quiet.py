@@ -19,10 +19,10 @@ from tuneful.testing import ScriptedLM
 
 answers = iter([tf.LMServerError("busy", retry_after_s=0.0), *["[[ ## answer ## ]] yes"] * 500])
 tf.configure(cache=False, lm=ScriptedLM(lambda request: next(answers), num_retries=1))
-rows = [tf.Example(question=str(i), answer="yes").with_inputs("question") for i in range(8)]
+rows = [tf.Example(question=str(i), answer="yes").with_inputs("question") for i in range(16)]
 program = tf.Predict("question -> answer")
 tf.Evaluate(devset=rows, metric=tf.metrics.answer_exact_match)(program)
-tf.BootstrapFewShot(metric=tf.metrics.answer_exact_match).compile(program, trainset=rows, valset=rows)
+tf.BootstrapFewShot(metric=tf.metrics.answer_exact_match).compile(program, trainset=rows[:8], valset=rows[8:])
 """
 
 

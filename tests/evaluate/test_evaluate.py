@@ -113,6 +113,22 @@ def test_a_program_that_always_raises_stops_the_run_and_keeps_its_rows():
     assert 3 <= len(caught.value.rows) <= 50
 
 
+def test_constraints_that_every_first_answer_breaks_do_not_stop_it_since_the_program_is_whole():
+    class Strict(tf.Module):
+        def __init__(self):
+            self.answer = tf.Predict("question -> answer")
+
+        def forward(self, question):
+            found = self.answer(question=question)
+            tf.Assert(found.answer not in ("a0", "a1", "a2"), "Give another answer.")
+            return found
+
+    with tf.context(lm=ScriptedLM(echo), num_threads=1):
+        result = tf.Evaluate(devset=rows(5), metric=exact)(Strict())
+    assert result.statuses == {"program_error": 3, "ok": 2}
+    assert result.score == 40
+
+
 def test_an_example_past_its_deadline_is_cancelled_and_the_others_are_not():
     async def script(request):
         if number(request) == "2":

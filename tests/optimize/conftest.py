@@ -1,30 +1,9 @@
-"""A model whose landscape is known: what helps it, and by how much, is planted."""
-
-import hashlib
+"""Rows, a metric, and a model whose landscape is known: what helps it, and by how much, is planted."""
 
 import pytest
 
 import tuneful as tf
-from tuneful.testing import ScriptedLM
-
-
-def chance(*parts):
-    """A number in [0, 1) that depends on the parts alone."""
-    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:12], 16) / 16**12
-
-
-class Landscape:
-    """Answers a question rightly with probability `zero_shot`, or `with_demos` once the prompt shows demos."""
-
-    def __init__(self, zero_shot, with_demos, seed=0):
-        self.zero_shot, self.with_demos, self.seed = zero_shot, with_demos, seed
-
-    def __call__(self, request):
-        asked = request.messages[-1].content
-        number = asked.rsplit("q", 1)[1].split()[0]
-        shown = len(request.messages) > 2
-        right = chance(self.seed, asked, shown, len(request.messages)) < (self.with_demos if shown else self.zero_shot)
-        return f"[[ ## answer ## ]] {'a' if right else 'wrong'}{number}"
+from tuneful.testing import Landscape, SimulatedLM
 
 
 def make_rows(n, start=0):
@@ -47,7 +26,10 @@ def metric():
 
 @pytest.fixture
 def landscape():
+    """A model that is right with probability `zero_shot`, or `with_demos` once the prompt shows any."""
+
     def make(zero_shot, with_demos, seed=0, **options):
-        return ScriptedLM(Landscape(zero_shot, with_demos, seed), **options)
+        gains = Landscape(base=zero_shot, any_demo=with_demos - zero_shot, difficulty=0.0, seed=seed)
+        return SimulatedLM(make_rows(700), gains, **options)
 
     return make

@@ -48,7 +48,26 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("file", type=Path)
         one.add_argument("--path", default=None, help="the cache file; by default the usual one")
         one.set_defaults(run=action)
+    runs = commands.add_parser("runs", help="list the named compiles of a journal, or show one")
+    runs.add_argument("--journal", type=Path, help="the journal's file; by default the usual one")
+    runs.set_defaults(run=_runs)
+    show = runs.add_subparsers(metavar="ACTION").add_parser("show", help="print a run: how far it is, or its report")
+    show.add_argument("name")
+    show.add_argument("--html", type=Path, help="write its report to this file, to be looked at in a browser")
+    show.set_defaults(run=_runs_show)
     return parser
+
+
+def _runs(given: argparse.Namespace) -> None:
+    from tuneful.cli.runs import listed
+
+    print(listed(given.journal))
+
+
+def _runs_show(given: argparse.Namespace) -> None:
+    from tuneful.cli.runs import shown
+
+    print(shown(given.journal, given.name, given.html))
 
 
 def _demo(given: argparse.Namespace) -> None:

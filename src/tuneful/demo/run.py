@@ -11,10 +11,10 @@ from pathlib import Path
 from tuneful.backends.budget import Budget
 from tuneful.demo import program as demo
 from tuneful.errors import UsageError
-from tuneful.evaluate.progress import shown_to_a_person
 from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
 from tuneful.program.lm import LM
 from tuneful.program.runtime import context, usage_line
+from tuneful.progress import shown_to_a_person
 
 
 def run(out: Path, *, model: str, rows: int | None, seed: int) -> None:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.errors import DataError, EvaluationError, MetricError, UsageError
+from tuneful.errors import ConstraintError, DataError, EvaluationError, MetricError, UsageError
 from tuneful.evaluate.metric import Metric
-from tuneful.evaluate.progress import Bar, progress_bar
 from tuneful.evaluate.result import EvaluationResult
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.program.concurrency import gather_bounded, in_flight
@@ -18,6 +17,7 @@ from tuneful.program.portal import portal
 from tuneful.program.predict import Predict
 from tuneful.program.trace import paths_of
 from tuneful.program.watched import watched
+from tuneful.progress import Bar, progress_bar
 from tuneful.spec.example import Example
 from tuneful.spec.inputs import check_inputs
 
@@ -169,6 +169,8 @@ class Watch:
 
     def _stop_if_all_broken(self) -> None:
         if any(r.status not in ("metric_error", "program_error") for r in self._rows):
+            return
+        if any(isinstance(r.cause, ConstraintError) for r in self._rows):  # the program is whole; the model failed it
             return
         row = self._rows[0]
         what = "metric" if row.status == "metric_error" else "program"

@@ -74,7 +74,7 @@ class EvaluationResult:
     @property
     def noted(self) -> dict[str, int]:
         """What did not go plainly, by kind: retries, repair turns, truncated answers, tolerances in reading."""
-        return dict(sum((Counter(s.noted) for r in self.rows for s in r.trace), Counter()))
+        return dict(sum((Counter(r.trace.noted) for r in self.rows), Counter()))
 
     @property
     def results(self) -> list[tuple[Example, Any, float | None]]:

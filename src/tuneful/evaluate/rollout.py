@@ -19,6 +19,7 @@ from tuneful.errors import (
     LMError,
     MissingExtraError,
     NotConfiguredError,
+    RetrieverError,
 )
 from tuneful.evaluate.metric import Metric
 from tuneful.program.module import Module
@@ -45,7 +46,7 @@ class Row:
         prediction: what the program returned, or None.
         score: the metric's value; the failure score where the program failed; None where nothing can be said.
         status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised);
-            "timeout"; "infra_error" (the model could not be reached); "metric_error" (the metric raised).
+            "timeout"; "infra_error" (the model or a retriever failed); "metric_error" (the metric raised).
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
@@ -112,7 +113,7 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
             raise
         except AdapterParseError as error:
             _fail(row, "parse_error", error)
-        except LMError as error:
+        except (LMError, RetrieverError) as error:
             _fail(row, "infra_error", error)
         except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
             _fail(row, "program_error", error)

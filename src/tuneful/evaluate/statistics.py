@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
+
+from tuneful.evaluate.power import ALPHA, rows_needed
 
 _Z = NormalDist().inv_cdf(0.975)
 
 #: Random sign flips of the permutation test; its p-value is exact to about 0.004 near 0.05.
 _FLIPS = 4000
 
+#: Up to so many rows that differ, every assignment of signs is tried.
+_EXACT = 12
 
-def t_quantile(degrees: int) -> float:
-    """Return the 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher about the normal one."""
+
+def t_quantile(degrees: int, alpha: float = ALPHA) -> float:
+    """Return the quantile of Student's t that is exceeded, on either side, with probability alpha.
+
+    Exact for 1 and 2 degrees of freedom; otherwise by the expansion of Cornish and Fisher about the normal one.
+    """
     if degrees == 1:
-        return 12.7062
+        return 1 / math.tan(math.pi * alpha / 2)
     if degrees == 2:
-        return 4.3027
-    z, n = _Z, degrees
+        return (1 - alpha) * math.sqrt(2 / (alpha * (2 - alpha)))
+    z, n = NormalDist().inv_cdf(1 - alpha / 2), degrees
     z3, z5, z7 = z**3, z**5, z**7
     return (
         z
@@ -33,24 +41,37 @@ def t_quantile(degrees: int) -> float:
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return a 95 % interval of the mean.
 
-    Wilson's interval for values that are all 0 or 1 (Wilson, 1927), Student's otherwise. With fewer than two values
-    nothing is known: (-inf, inf).
+    Wilson's interval for values that are all 0 or 1 (Wilson, 1927). For other values between 0 and 1 the same, with
+    as many rows as would give right-or-wrong values their variance: Student's is far too narrow where most values are
+    0 or 1 and a few lie between (its 95 % are 61 % for 10 values of which nine tenths are 1). Student's elsewhere.
+    With fewer than two values nothing is known: (-inf, inf).
     """
     n = len(values)
     if n < 2:
         return (-math.inf, math.inf)
     mean = fmean(values)
     if all(v in (0, 1) for v in values):
-        centre = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n * n))
-        return (max(0.0, centre - half), min(1.0, centre + half))
+        return _wilson(mean, n, _Z)
+    if all(0 <= v <= 1 for v in values):
+        towards_half = (sum(values) + 1) / (n + 2)  # one more row, in doubt: a few equal values do not prove certainty
+        variance = (sum((v - mean) ** 2 for v in values) + towards_half * (1 - towards_half)) / n
+        return _wilson(mean, n * max(1.0, mean * (1 - mean) / variance), t_quantile(n - 1))
     half = t_quantile(n - 1) * stdev(values) / math.sqrt(n)
     return (mean - half, mean + half)
+
+
+def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
+    centre = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(mean * (1 - mean) / n + z**2 / (4 * n * n))
+    return (max(0.0, centre - half), min(1.0, centre + half))
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two programs on the same examples.
+
+    Where several are compared with the same base, interval and p-value allow for their number: they hold for all of
+    them together, so also for the one that looks best.
 
     Args:
         difference: mean of (other - base), in score units.
@@ -58,6 +79,7 @@ class Comparison:
         p_value: two-sided, from random sign flips of the differences (Fisher's paired permutation test).
         n: examples that both have a score for.
         wins, losses: examples where the other scores more, and less.
+        spread: mean squared difference; for right or wrong, the share of examples on which they differ.
     """
 
     difference: float
@@ -66,6 +88,7 @@ class Comparison:
     n: int
     wins: int
     losses: int
+    spread: float
 
     @property
     def better(self) -> bool:
@@ -76,13 +99,14 @@ class Comparison:
         """Say whether the other is better beyond noise, at a level that you choose."""
         return self.difference > 0 and self.p_value <= alpha
 
-    def rows_to_tell(self) -> int | None:
-        """Return about how many rows would tell a difference of this size from noise, or None where there is none."""
+    def rows_to_tell(self, alpha: float = ALPHA) -> int | None:
+        """Return about how many rows, in all, would tell this difference from noise; None where there is none.
+
+        With 80 % power, if the true difference is the one observed. With few rows it often is smaller.
+        """
         if self.n < 2 or self.difference == 0:
             return None
-        spread = (self.interval[1] - self.interval[0]) / 2 / t_quantile(self.n - 1) * math.sqrt(self.n)
-        power_z = NormalDist().inv_cdf(0.8)
-        return math.ceil(((_Z + power_z) * spread / self.difference) ** 2)
+        return rows_needed(self.difference, self.spread, alpha=alpha)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -94,32 +118,65 @@ class Comparison:
 
 def compare(base: Sequence[float], other: Sequence[float], seed: int = 0) -> Comparison:
     """Compare two lists of scores, paired by position."""
-    differences = [b - a for a, b in zip(base, other, strict=True)]
+    return compare_all(base, [other], seed)[0]
+
+
+def compare_all(
+    base: Sequence[float | None], others: Sequence[Sequence[float | None]], seed: int = 0
+) -> list[Comparison]:
+    """Compare several lists of scores with one, paired by position. A pair with a None does not count.
+
+    Source: the p-values are those of the largest standardised difference under joint sign flips (Westfall and Young,
+    1993), which costs less power than Bonferroni's correction where the others are alike; the intervals are
+    Bonferroni's.
+    """
+    columns = [
+        [None if a is None or b is None else b - a for a, b in zip(base, other, strict=True)] for other in others
+    ]
+    p_values = _sign_flip_p(columns, seed)
+    return [_compared(column, p, ALPHA / len(columns)) for column, p in zip(columns, p_values, strict=True)]
+
+
+def _compared(column: Sequence[float | None], p_value: float, alpha: float) -> Comparison:
+    differences = [d for d in column if d is not None]
     n = len(differences)
+    mean = fmean(differences) if n else 0.0
+    half = t_quantile(n - 1, alpha) * stdev(differences) / math.sqrt(n) if n > 1 else math.inf
+    spread = fmean(d * d for d in differences) if n else 0.0
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    if n < 2:
-        return Comparison(fmean(differences) if n else 0.0, (-math.inf, math.inf), 1.0, n, wins, losses)
-    mean = fmean(differences)
-    half = t_quantile(n - 1) * stdev(differences) / math.sqrt(n)
-    return Comparison(mean, (mean - half, mean + half), _sign_flip_p(differences, seed), n, wins, losses)
+    return Comparison(mean, (mean - half, mean + half), p_value, n, wins, losses, spread)
 
 
-def _sign_flip_p(differences: Sequence[float], seed: int) -> float:
-    sizes = [abs(d) for d in differences if d]
-    if not sizes:
-        return 1.0
-    observed = abs(sum(d for d in differences))
-    k, slack = len(sizes), 1e-9
-    if k <= 12:  # every assignment of signs
-        totals = [0.0]
-        for size in sizes:
-            totals = [t + s for t in totals for s in (size, -size)]
-        return sum(abs(t) >= observed - slack for t in totals) / len(totals)
+def _sign_flip_p(columns: Sequence[Sequence[float | None]], seed: int) -> list[float]:
+    """Return the p-value of each column of differences: how often flipped signs give any column one as large."""
+    rows = [row for row in zip(*columns, strict=True) if any(row)]
+    sums = [[d or 0.0 for d in column] for column in zip(*rows, strict=True)]
+    scales = [math.sqrt(sum(d * d for d in column)) or math.inf for column in sums]
+    observed = [abs(sum(column)) / scale for column, scale in zip(sums, scales, strict=True)]
+    if not rows:
+        return [1.0] * len(columns)
+    masks = [_masks(column) for column in sums]
+    exact = len(rows) <= _EXACT
     rng = random.Random(seed)
-    whole = sum(sizes)
-    extreme = 0
-    for _ in range(_FLIPS):
-        bits = rng.getrandbits(k)
-        negative = sum(size for i, size in enumerate(sizes) if bits >> i & 1)
-        extreme += abs(whole - 2 * negative) >= observed - slack
-    return (extreme + 1) / (_FLIPS + 1)
+    flips: Iterable[int] = range(2 ** len(rows)) if exact else (rng.getrandbits(len(rows)) for _ in range(_FLIPS))
+    extreme = [0] * len(columns)
+    total = 0
+    for bits in flips:
+        largest = max(abs(_flipped(m, bits)) / scale for m, scale in zip(masks, scales, strict=True)) + 1e-9
+        extreme = [count + (largest >= seen) for count, seen in zip(extreme, observed, strict=True)]
+        total += 1
+    return [count / total if exact else (count + 1) / (total + 1) for count in extreme]
+
+
+def _masks(column: Sequence[float]) -> list[tuple[float, int, int]]:
+    """Return each value of a column other than 0, the rows that have it as bits, and their number."""
+    masks: dict[float, int] = {}
+    for i, value in enumerate(column):
+        if value:
+            masks[value] = masks.get(value, 0) | 1 << i
+    return [(value, mask, mask.bit_count()) for value, mask in masks.items()]
+
+
+def _flipped(masks: Sequence[tuple[float, int, int]], bits: int) -> float:
+    """Return the sum of a column in which the rows of `bits` have their signs flipped."""
+    return sum(value * (count - 2 * (bits & mask).bit_count()) for value, mask, count in masks)

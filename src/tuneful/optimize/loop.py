@@ -7,59 +7,47 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tuneful.backends.budget import Budget, Meter
-from tuneful.backends.metered import metered, phase
-from tuneful.errors import BudgetExceeded, DataError, UsageError
-from tuneful.evaluate.evaluate import Watch, check_examples, check_program
+from tuneful.backends.budget import Meter
+from tuneful.backends.cache import Cache
+from tuneful.backends.metered import current_phase, metered
+from tuneful.errors import BudgetExceeded, TunefulError
+from tuneful.evaluate.duplicates import warn_of_duplicates
+from tuneful.evaluate.evaluate import Watch
 from tuneful.evaluate.metric import Metric
-from tuneful.evaluate.progress import Bar, progress_bar
-from tuneful.evaluate.rollout import Row, roll_out
+from tuneful.evaluate.rollout import roll_out
+from tuneful.optimize.chronicle import Chronicle
+from tuneful.optimize.estimate import estimate
+from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
 from tuneful.optimize.identity import fingerprint, hash_of, key_of, metric_fingerprint
-from tuneful.optimize.plan import Phase, Plan, tokens_of
+from tuneful.optimize.interrupt import Stop, Stopped
+from tuneful.optimize.plan import Plan
+from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
+from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
-from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+from tuneful.optimize.task import SMALLEST_SPLIT, Task, check_history, check_rows, check_student, check_teacher, split
+from tuneful.optimize.teaching import as_taught, taught_paths
+from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.concurrency import gather_bounded, in_flight
-from tuneful.program.lm import current_lm
 from tuneful.program.module import Module
-from tuneful.program.rendered import Rendered
-from tuneful.program.runtime import context, rollout, settings
+from tuneful.program.portal import portal
+from tuneful.program.runtime import context, current_cache, rollout, settings
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
 
 _log = logging.getLogger(__name__)
 
-#: Trainsets below this size are searched whole: too few rows would be left to hold out.
-SMALLEST_SPLIT = 20
-
-#: Most rows held out when no valset is given, and their share.
-LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
-
 #: Held-out rows are run in blocks, original and candidates in turn, so that a budget that ends the run early still
 #: leaves rows that all of them have.
 BLOCK = 40
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a user hands to `compile`."""
-
-    student: Module
-    trainset: Sequence[Example]
-    valset: Sequence[Example] | None
-    teacher: Module | None
-    budget: Budget
-    run: str | None
-    seed: int
 
 
 @dataclass
@@ -68,47 +56,88 @@ class Loop:
 
     recipe: Recipe
     task: Task
-    warnings: Counter[str] = field(default_factory=Counter)
-    replayed: int = 0
+    stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self) -> None:
-        _check_student(self.task.student)
+        check_student(self.task.student)
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
-        self.search, self.held_out = split(self.task, validated=self.metric is not None)
+        self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
         self.teacher = (self.task.teacher or self.student).deepcopy()
+        self.taught = taught_paths(self.teacher, self.student)
         self.brief = _brief(self)
-        _check(self)
+        check_rows(self.task, run=self.recipe.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
+        check_teacher(self.task, related=bool(self.taught))
         self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
-        self.models: dict[str, None] = {}
+        self._accounted: set[str] = set()
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
-        state = self.recipe.init(self.brief)
-        finalists: list[Candidate] = []
-        records: list[list[Mapping[str, Any]]] = []
-        stop_reason = "finished"
-        with Journal(settings.journal, self.task.run) as self.journal, metered(self.meter):
-            try:
-                while trials := self.recipe.ask(self.brief, state):
-                    state = self.recipe.tell(self.brief, state, [(t, await self._run(t)) for t in trials])
-                    _log.info("search: %s", "; ".join(self.recipe.found(self.brief, state)) or "going on")
-            except BudgetExceeded as reached:
-                stop_reason = f"the budget's limit on {reached.limit} was reached during the search"
-            finalists = [c for c in self.recipe.finalists(self.brief, state) if c]
-            if finalists and self.held_out and self.metric is not None:
-                records = [[] for _ in range(len(finalists) + 1)]
-                try:
-                    await self._compare([{}, *finalists], records)
-                except BudgetExceeded as reached:
-                    stop_reason = f"the budget's limit on {reached.limit} was reached during the comparison"
-        report = self._report(self._verdict(finalists, records), state, stop_reason)
+        self.chronicle = Chronicle(self.meter, self.brief, self.positions, self.task.run)
+        self.chronicle.begin({**self._about(), "data_hash": self._data_hash()})
+        try:
+            with context(**self._ambient()), metered(self.meter):
+                report = await self._run_all()
+        except BaseException as error:
+            self.chronicle.end(f"ended by an error: {type(error).__name__}: {error!s:.200}")
+            raise
+        self.chronicle.end(report.stop_reason, report.to_json())
         program = self.student.with_parameters(report.candidate if report.improved else {})
         program.__dict__["_report"] = report
         return program
 
+    async def _run_all(self) -> CompileReport:
+        self.planned = await portal.in_thread(self._planned)
+        await portal.in_thread(self._check_splits)
+        self.state = self.recipe.init(self.brief)
+        finalists: list[Candidate] = []
+        records: list[list[Mapping[str, Any]]] = []
+        with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
+            check_history(self.journal, self.task)
+            reason = await self._until_stopped("search", self._search())
+            finalists = [c for c in self.recipe.finalists(self.brief, self.state) if c]
+            if finalists and self.held_out and self.metric is not None and not self.stop.requested:
+                records = [[] for _ in range(len(finalists) + 1)]
+                reason = await self._until_stopped("comparison", self._compare([{}, *finalists], records)) or reason
+        verdict = self._verdict(finalists, records, reason)
+        evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
+        return self._report(verdict, reason or "finished", evidence)
+
+    async def _until_stopped(self, part: str, work: Coroutine[Any, Any, None]) -> str:
+        """Run a part of the compile; returns what ended it before its end, if anything did."""
+        try:
+            await self.stop.guard(work)
+        except BudgetExceeded as reached:
+            return f"the budget's limit on {reached.limit} was reached during the {part}"
+        except Stopped:
+            return f"interrupted (Ctrl-C) during the {part}"
+        return ""
+
+    async def _search(self) -> None:
+        with self.chronicle.during("search", self.recipe.rollouts(self.brief)[1]):
+            while trials := self.recipe.ask(self.brief, self.state):
+                results = []
+                for trial in trials:
+                    results.append((trial, await self._run(trial)))
+                    self.chronicle.trial(*results[-1])
+                self.state = self.recipe.tell(self.brief, self.state, results)
+                _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
+
     # --- running ---
+
+    def _ambient(self) -> dict[str, Any]:
+        """Return settings of the run.
+
+        A candidate that changes a later step asks the earlier ones the same again: the cache answers that. Where the
+        user has none, one in memory does, for as long as the compile takes.
+        """
+        threads = {"num_threads": self.recipe.num_threads} if self.recipe.num_threads else {}
+        if current_cache() is not None:
+            return threads
+        named = self.task.run is not None and settings.journal is not None
+        kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
+        return {**threads, "cache": Cache(kept)}
 
     async def _run(self, trial: Trial) -> list[Outcome]:
         owner = self.student if trial.who == "student" else self.teacher
@@ -127,11 +156,10 @@ class Loop:
             ready = _without_own_demos(program, example) if trial.leave_out else program
             identity = own if ready is program else fingerprint(ready)
             record = await self._record(ready, identity, example, trial, watch)
-            bar.advance()
-            return Outcome(index, record["score"], record["status"], tuple(record["steps"]), record)
+            steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
+            return Outcome(index, record["score"], record["status"], steps, record)
 
-        with phase("search"), progress_bar(len(trial.rows), "search", display=True) as bar:
-            return await gather_bounded(trial.rows, one, in_flight(None, program))
+        return await gather_bounded(trial.rows, one, in_flight(None, program))
 
     async def _record(
         self, program: Module, identity: str, example: Example, trial: Trial, watch: Watch
@@ -141,129 +169,141 @@ class Loop:
         Failures of the infrastructure are not kept, so that a resumed run tries them again.
         """
         key = key_of(identity, self.metric_identity, example, trial)
+        again = False
         record = self.journal.read(key)
+        if record is None and (other := self.journal.of_others(key)) is not None:
+            record = taken_over(other[1], other[0])
+            self.journal.write(key, record)
         if record is None:
             with rollout(trial.sample):
                 row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
             watch.add(row)
-            record = _to_record(row)
+            record = to_record(row)
             if row.status != "infra_error":
                 self.journal.write(key, record)
-        else:
-            self.replayed += 1
-            self.meter.restore(Usage(**record["usage"]))
-        self._note(record)
+        elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
+            self.chronicle.replayed[record.get("from", "")] += 1
+            self.meter.restore(Usage(**record["usage"]), current_phase())
+        self._accounted.add(key)
+        self.chronicle.record(record, again=again)
         return record
-
-    def _note(self, record: Mapping[str, Any]) -> None:
-        if record["status"] != "ok":
-            self.warnings[record["status"].replace("_", " ")] += 1
-        for step in record["steps"]:
-            self.warnings.update(step["noted"])
-            self.models[step["model"]] = None
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run all candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.student.with_parameters(c) for c in candidates]
         watches = [Watch(len(self.search)) for _ in programs]
-        with phase("held-out"), progress_bar(len(programs) * len(self.held_out), "comparison", display=True) as bar:
+        with self.chronicle.during("comparison", len(programs) * len(self.held_out), len(programs) - 1):
             size = max(BLOCK, in_flight(None, self.student))
             for start in range(0, len(self.held_out), size):
                 block = self.held_out[start : start + size]
                 finished = [
-                    await self._run_block(block, program, watch, bar)
+                    await self._run_block(block, program, watch)
                     for program, watch in zip(programs, watches, strict=True)
                 ]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
+                self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
                 means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
                 _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
 
-    async def _run_block(
-        self, block: Sequence[Example], program: Module, watch: Watch, bar: Bar
-    ) -> list[Mapping[str, Any]]:
+    async def _run_block(self, block: Sequence[Example], program: Module, watch: Watch) -> list[Mapping[str, Any]]:
         identity = fingerprint(program)
 
         async def one(example: Example) -> Mapping[str, Any]:
-            record = await self._record(program, identity, example, Trial({}, ()), watch)
-            bar.advance()
-            return record
+            return await self._record(program, identity, example, Trial({}, ()), watch)
 
         return await gather_bounded(block, one, in_flight(None, program))
 
     # --- deciding ---
 
-    def _verdict(self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]]) -> Verdict:
+    def _verdict(self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], stopped: str) -> Verdict:
         if not finalists:
             return Verdict("nothing learned", "nothing was learned: the original is returned", {})
         if records and records[0]:
             return judge(finalists, records, self.task.seed)
         if self.metric is not None and self.held_out:
-            advice = "not compared, the budget ended before: the original is returned (the candidate is in the report)"
+            advice = f"not compared, {stopped}: the original is returned (the candidate is in the report)"
             return Verdict("not compared", advice, finalists[0])
         why = f"fewer than {SMALLEST_SPLIT} rows and no valset" if self.metric is not None else "there is no metric"
         return Verdict(
             "not validated", f"not validated ({why}): the compiled program is returned as it is", finalists[0]
         )
 
-    def _report(self, verdict: Verdict, state: State, stop_reason: str) -> CompileReport:
-        return CompileReport(
-            **vars(verdict),
-            teleprompter=type(self.recipe).__name__,
-            settings=self.recipe.settings(),
-            stop_reason=stop_reason,
-            found=self.recipe.found(self.brief, state),
-            warnings=dict(self.warnings),
-            usage=self.meter.usage,
-            seconds=self.meter.seconds,
-            replayed=self.replayed,
-            search_rows=len(self.search),
-            held_out_rows=len(self.held_out),
-            data_hash=hash_of([e.content_hash() for e in (*self.search, *self.held_out)]),
-            seed=self.task.seed,
-            models=[m for m in self.models if m],
+    def _evidence(
+        self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], verdict: Verdict
+    ) -> Evidence:
+        best = finalists.index(verdict.candidate) + 1 if verdict.candidate in finalists else 0
+        compared = records[:1] + records[best : best + 1] if best and records else [[], []]
+        tried, tried_left = self.chronicle.tried()
+        inputs = {s["path"]: s["inputs"] for r in [*compared[0][:1]] for s in r["steps"]}
+        left = {"held-out rows": max(0, len(compared[0]) - MOST_PAIRS), "candidates": tried_left}
+        return Evidence(
+            plan=self.planned,
+            phases=self.meter.by_phase(),
+            pairs=paired(self.held_out, *compared),
+            curve=self.chronicle.curve,
+            tried=tried,
+            demos=self.chronicle.demos(self.brief, verdict.candidate),
+            prompts=prompts(self.student, verdict.candidate, inputs, self.search[0]),
+            left_out={kind: n for kind, n in left.items() if n},
         )
 
+    def _about(self) -> dict[str, Any]:
+        return {
+            "teleprompter": type(self.recipe).__name__,
+            "settings": self.recipe.settings(),
+            "seed": self.task.seed,
+        }
 
-def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example]]:
-    """Return the search rows and the held-out rows, by the seed and the size alone."""
-    train = list(task.trainset)
-    if task.valset is not None:
-        return train, list(task.valset)
-    if not validated or len(train) < SMALLEST_SPLIT:
-        return train, []
-    held = min(LARGEST_HOLD_OUT, int(len(train) * HELD_OUT_SHARE))
-    order = Brief({}, {}, (), task.seed).stream("held-out").sample(range(len(train)), len(train))
-    chosen = set(order[:held])
-    return [e for i, e in enumerate(train) if i not in chosen], [train[i] for i in sorted(chosen)]
+    def _data_hash(self) -> str:
+        return hash_of([e.content_hash() for e in (*self.search, *self.held_out)])
 
+    def _check_splits(self) -> None:
+        if self.metric is not None and (known := warn_of_duplicates(self.search, self.held_out)):
+            self.chronicle.warnings["held-out row among the search rows"] = known
 
-def _check_student(student: Any) -> None:
-    if not isinstance(student, Module):
-        raise UsageError(f"`compile` takes a program, a tf.Module, got {student!r:.80}.")
-    if not student.named_predictors():
-        raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
+    def _planned(self) -> Plan | None:
+        """Return the plan to compare with what is spent; None where no prompt can be made (the run will say why)."""
+        try:
+            with context(callbacks=()):  # what is rendered for the plan is sent to nobody
+                return self.plan()
+        except TunefulError as error:
+            _log.warning("no plan could be made: %s", error)
+            return None
 
+    def plan(self, calls_per_run: float | None = None) -> Plan:
+        """Return what the compile will take; see `Teleprompter.plan`."""
+        return estimate(
+            self.recipe,
+            student=self.student,
+            teacher=self.teacher,
+            search=self.search,
+            rollouts=self.recipe.rollouts(self.brief),
+            compared=len(self.held_out) if self.metric is not None else 0,
+            calls_per_run=calls_per_run,
+        )
 
-def _check(loop: Loop) -> None:
-    """Raise what can be known to be wrong before any call."""
-    task = loop.task
-    if not task.trainset:
-        raise DataError("`trainset` is empty; it needs at least one example.")
-    if loop.recipe.metric is not None or loop.recipe.rollouts(loop.brief)[1]:
-        check_examples(task.trainset, "trainset")
-        check_program(task.student, task.trainset)
-    if task.valset is not None:
-        check_examples(task.valset, "valset")
-        check_program(task.student, task.valset)
-    if task.teacher is not None:
-        mine = {p for p, _ in task.student.named_predictors()}
-        theirs = {p for p, _ in task.teacher.named_predictors()}
-        if not mine & theirs:
-            raise UsageError(
-                f"the teacher shares no predictor with the student: {sorted(theirs)} against {sorted(mine)}. "
-                "A teacher is the same program, compiled or with another LM."
-            )
+    def _report(self, verdict: Verdict, stop_reason: str, evidence: Evidence) -> CompileReport:
+        told = self.chronicle
+        return CompileReport(
+            **vars(verdict),
+            **self._about(),
+            stop_reason=stop_reason,
+            found=self.recipe.found(self.brief, self.state),
+            warnings=dict(told.warnings),
+            usage=self.meter.usage,
+            seconds=self.meter.seconds,
+            replayed=told.replayed.total(),
+            search_rows=len(self.search),
+            held_out_rows=len(self.held_out),
+            data_hash=self._data_hash(),
+            models=[m for m in told.models if m],
+            ranked=self.recipe.ranked(self.brief, self.state),
+            student=self.student,
+            run=self.task.run,
+            taken_over={name: n for name, n in told.replayed.items() if name},
+            evidence=evidence,
+        )
 
 
 def _brief(loop: Loop) -> Brief:
@@ -272,7 +312,7 @@ def _brief(loop: Loop) -> Brief:
         signatures={path: p.signature for path, p in loop.student.named_predictors()},
         trainset=loop.search,
         seed=loop.task.seed,
-        teacher_has_demos=any(p.demos for p in loop.teacher.predictors()),
+        teacher_has_demos=any(p.demos or p.demo_pool.rows for p in loop.teacher.predictors()),
     )
 
 
@@ -284,53 +324,10 @@ def _without_own_demos(program: Module, example: Example) -> Module:
         shared = [k for k in own if k in demo]
         return bool(shared) and all(Example(demo).to_dict()[k] == own[k] for k in shared)
 
-    if not any(is_own(d) for p in program.predictors() for d in p.demos):
+    if not any(is_own(d) for p in program.predictors() for d in (*p.demos, *p.demo_pool.rows)):
         return program
     copy = program.deepcopy()
     for predictor in copy.predictors():
         predictor.demos = [d for d in predictor.demos if not is_own(d)]
+        predictor.demo_pool = predictor.demo_pool.without(is_own)
     return copy
-
-
-def _to_record(row: Row) -> dict[str, Any]:
-    steps = [
-        {
-            "path": s.path,
-            "inputs": Example(s.inputs).to_dict(),
-            "outputs": Example(s.outputs).to_dict(),
-            "model": s.model,
-            "noted": s.noted,
-        }
-        for s in row.trace
-    ]
-    return {
-        "score": row.score,
-        "status": row.status,
-        "feedback": row.feedback,
-        "error": row.error,
-        "seconds": round(row.seconds, 4),
-        "usage": row.usage.to_json(),
-        "steps": steps,
-    }
-
-
-def plan(recipe: Recipe, task: Task) -> Plan:
-    """Return what a compile will take; see `Teleprompter.plan`."""
-    loop = Loop(recipe, task)
-    predictors = loop.student.named_predictors()
-    rendered: dict[str, Rendered] = {path: p.render() for path, p in predictors}
-    zero_shot = sum(tokens_of(r.messages) for r in rendered.values())
-    longest = max(len(json.dumps(e.to_dict())) for e in task.trainset[:50]) // 4
-    with_demos = zero_shot + len(predictors) * longest * 20
-    search = recipe.rollouts(loop.brief)
-    checked = 2 * len(loop.held_out) if loop.metric is not None else 0
-    phases = [_phase("search", search, len(predictors), (zero_shot, with_demos))]
-    phases.append(
-        _phase("comparison", (0 if search[1] else checked, checked), len(predictors), (zero_shot, with_demos))
-    )
-    return Plan(tuple(phases), current_lm().price)
-
-
-def _phase(name: str, rollouts: tuple[int, int], predictors: int, tokens: tuple[int, int]) -> Phase:
-    low, high = rollouts
-    return Phase(name, rollouts, (low * predictors, high * predictors), (low * tokens[0], high * tokens[1]))

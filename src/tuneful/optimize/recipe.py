@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
 from tuneful.program.module import Module
 
 
@@ -18,10 +18,12 @@ class Recipe:
     Attributes:
         metric: the user's metric, or None for a recipe that scores nothing.
         teacher_settings: settings in force while the teacher runs, such as {"lm": tf.LM(...)}.
+        num_threads: rollouts in flight; None leaves it to the setting.
     """
 
     metric: Callable[..., Any] | Module | None = None
     teacher_settings: dict[str, Any] | None = None
+    num_threads: int | None = None
 
     def init(self, brief: Brief) -> State:
         """Return the first state."""
@@ -38,6 +40,10 @@ class Recipe:
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
         """Return the candidates to compare with the original on the held-out rows."""
         raise NotImplementedError(f"{type(self).__name__} must define finalists()")
+
+    def ranked(self, brief: Brief, state: State) -> list[Ranked]:
+        """Return every candidate that was scored on the search rows, best first; none where nothing is selected."""
+        return []
 
     def found(self, brief: Brief, state: State) -> list[str]:
         """Return lines for the report: what the search kept, dropped, and why."""

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
+from tuneful.errors import DataError
+from tuneful.evaluate.power import power_line
 from tuneful.evaluate.statistics import Comparison
+from tuneful.optimize.evidence import Evidence
+from tuneful.optimize.plan import table
+from tuneful.optimize.trial import Ranked
 from tuneful.optimize.verdict import Measured, Word
+from tuneful.program.module import Module
 from tuneful.program.runtime import usage_line
 from tuneful.wire.response import Usage
+
+
+class Top(NamedTuple):
+    """A candidate of a search as a program, its mean score on the search rows, and how many rows it was run on."""
+
+    program: Module
+    score: float
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,14 @@ class CompileReport:
         search_rows, held_out_rows: how many rows there were of each.
         data_hash: hash of all rows, in order.
         models: names of the models that answered.
+        ranked: candidates that were scored on the search rows, best first; see `top`.
+        student: the program as it was.
+        run: name of the run in the journal, or None.
+        taken_over: rollouts that were taken over from other runs of the journal, by run.
+        evidence: what `save` shows row by row.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}  # for `from_json`
 
     teleprompter: str
     settings: dict[str, Any]
@@ -48,6 +73,22 @@ class CompileReport:
     data_hash: str
     seed: int
     models: list[str] = field(default_factory=list)
+    ranked: list[Ranked] = field(default_factory=list)
+    student: Module | None = field(default=None, repr=False, compare=False)
+    run: str | None = None
+    taken_over: dict[str, int] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence, repr=False)
+
+    def top(self, k: int | None = None) -> list[Top]:
+        """Return the k best candidates as programs, best first, with their search scores; by default all of them.
+
+        The search chose among them by these scores, so those of the first ones are too high. Empty for a teleprompter
+        that does not select.
+        """
+        if self.student is None:
+            return []
+        student = self.student
+        return [Top(student.with_parameters(r.candidate), r.score, r.rows) for r in self.ranked[:k]]
 
     @property
     def improved(self) -> bool:
@@ -71,6 +112,35 @@ class CompileReport:
             "data_hash": self.data_hash,
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write the report as one HTML file that needs nothing else: for colleagues, and for looking at single rows.
+
+        It holds rows of the held-out data, and what the programs made of them, as they are.
+        """
+        from tuneful.optimize.page.page import page  # reads files of the package, which only this needs
+
+        Path(path).write_text(page(self), encoding="utf-8", errors="replace")  # a model may write halves of characters
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values, without the student."""
+        plain = asdict(replace(self, student=None))
+        found: dict[str, Any] = json.loads(json.dumps(plain, default=str))
+        return found
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> CompileReport:
+        """Read what `to_json` wrote. `top` of it is empty: there is no student.
+
+        Raises DataError for anything else.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(body)
+        except ValidationError as error:
+            raise DataError(
+                "this is no report of this version of tuneful: compile again, or show it with the version that wrote "
+                f"it. {error.error_count()} fields do not fit."
+            ) from error
+
     def __str__(self) -> str:
         settings = ", ".join(f"{k}={v}" for k, v in self.settings.items() if v is not None)
         lines = [f"{self.teleprompter}({settings})", f"  verdict    {self.advice}"]
@@ -82,10 +152,16 @@ class CompileReport:
             lines.append(f"  difference {self.comparison}")
         lines += [f"  search     {line}" for line in self.found]
         lines.append(f"  rows       {self.search_rows} to search on, {self.held_out_rows} held out")
+        if self.comparison is not None:
+            lines.append(f"  power      {power_line(self.comparison.n, self.comparison.spread)}")
         lines.append(f"  spent      {usage_line(self.usage)}, {self.seconds:.1f} s")
         if self.replayed:
-            lines.append(f"  replayed   {self.replayed} rollouts from the journal")
+            others = ", ".join(f"{n} of run {name!r}" for name, n in self.taken_over.items())
+            lines.append(f"  replayed   {self.replayed} rollouts from the journal" + (f" ({others})" if others else ""))
         if self.warnings:
             lines.append("  noted      " + ", ".join(f"{v} x {k}" for k, v in sorted(self.warnings.items())))
         lines.append(f"  stopped    {self.stop_reason}")
+        if self.evidence.plan is not None:
+            planned = table(self.evidence.plan.against(self.evidence.phases))
+            lines += [f"  {'planned' if i == 0 else '':<10} {row}" for i, row in enumerate(planned.splitlines())]
         return "\n".join(lines)

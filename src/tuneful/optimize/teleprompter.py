@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tuneful.backends.budget import Budget
-from tuneful.optimize import loop
+from tuneful.optimize.interrupt import interruptible
+from tuneful.optimize.loop import Loop
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.recipe import Recipe
+from tuneful.optimize.task import Task
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.program.watched import watched
@@ -32,6 +34,7 @@ class Teleprompter(Recipe):
         teacher: Module | None = None,
         budget: Budget | None = None,
         run: str | None = None,
+        history: str | Sequence[str] = (),
         seed: int = 0,
     ) -> P:
         """Return a copy of the student that is better at the metric, or the original where the gain is noise.
@@ -40,23 +43,37 @@ class Teleprompter(Recipe):
             student: the program; it is not changed. It may be compiled already.
             trainset: examples with inputs marked. Labels may be missing, also on some fields only.
             valset: rows on which the result is compared with the original, never seen by the search. By default a
-                part of the trainset is held out, where it has at least `loop.SMALLEST_SPLIT` rows.
+                part of the trainset is held out, where it has at least `task.SMALLEST_SPLIT` rows.
             teacher: program whose successes become demos; by default the student.
             budget: hard limits. When one is reached, the best program so far is returned.
             run: name of a journal entry: a script that is stopped and run again goes on where it was.
+                `tuneful runs` lists them.
+            history: names of other runs of the journal to start from: what they have run of this program, metric and
+                rows is taken over, and costs nothing. Rollouts of other candidates do not fit and are not used.
             seed: where all chance comes from.
 
         Returns:
-            The program; `program.report` says what was done and what it is worth.
+            The program; `program.report` says what was done and what it is worth. Ctrl-C ends the search and returns
+            the best so far; a second Ctrl-C is a KeyboardInterrupt.
 
         Raises:
             DataError, MetricError, UsageError: before any model call, where they can be known then.
 
         Cost: `plan(...)` tells.
         """
-        return portal.run(
-            self.acompile(student, trainset=trainset, valset=valset, teacher=teacher, budget=budget, run=run, seed=seed)
-        )
+        with interruptible():
+            return portal.run(
+                self.acompile(
+                    student,
+                    trainset=trainset,
+                    valset=valset,
+                    teacher=teacher,
+                    budget=budget,
+                    run=run,
+                    history=history,
+                    seed=seed,
+                )
+            )
 
     @watched("compile", lambda self, student, **given: (self, {"student": student, **given}))
     async def acompile(
@@ -68,11 +85,14 @@ class Teleprompter(Recipe):
         teacher: Module | None = None,
         budget: Budget | None = None,
         run: str | None = None,
+        history: str | Sequence[str] = (),
         seed: int = 0,
     ) -> P:
         """Do what `compile` does, in the current event loop."""
-        task = loop.Task(student, trainset, valset, teacher, budget or Budget(), run, seed)
-        program: P = await loop.Loop(self, task).run()
+        others = (history,) if isinstance(history, str) else tuple(history)
+        task = Task(student, trainset, valset, teacher, budget or Budget(), run, seed, others)
+        with interruptible() as stop:
+            program: P = await Loop(self, task, stop).run()
         return program
 
     def plan(
@@ -83,6 +103,16 @@ class Teleprompter(Recipe):
         valset: Sequence[Example] | None = None,
         teacher: Module | None = None,
         seed: int = 0,
+        calls_per_run: float | None = None,
     ) -> Plan:
-        """Return how many rollouts, calls and tokens a compile will take, as ranges. No model is called."""
-        return loop.plan(self, loop.Task(student, trainset, valset, teacher, Budget(), None, seed))
+        """Return how many rollouts, calls, tokens and dollars a compile will take, as ranges. No model is called.
+
+        A few rows are rendered and counted by the model's tokenizer, where it has one at hand; with the embedded model
+        this loads it. The assumptions stand in the plan, and the report sets what was spent beside it.
+
+        Args:
+            student, trainset, valset, teacher, seed: as for `compile`.
+            calls_per_run: model calls of one run of the program, where it is not one for each predictor: a loop that
+                asks more often, say.
+        """
+        return Loop(self, Task(student, trainset, valset, teacher, Budget(), None, seed)).plan(calls_per_run)

@@ -83,3 +83,18 @@ class Outcome:
     status: str
     steps: tuple[Mapping[str, Any], ...]
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate with what the search found of it.
+
+    Args:
+        candidate: its values by parameter path; none for the program as it was.
+        score: its mean score on the search rows that it was run on.
+        rows: how many these were. Those of a candidate that was stopped early are few.
+    """
+
+    candidate: Candidate
+    score: float
+    rows: int

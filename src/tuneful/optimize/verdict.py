@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneful.evaluate.statistics import Comparison, compare, mean_interval
+from tuneful.evaluate.power import ALPHA
+from tuneful.evaluate.statistics import Comparison, compare_all, mean_interval
 from tuneful.optimize.trial import Candidate
 
 Word = Literal["better", "not distinguishable", "no gain", "not compared", "not validated", "nothing learned"]
-
-#: Chance of taking noise for a gain, over all finalists together (two-sided).
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,38 +70,32 @@ class Verdict:
 def judge(finalists: Sequence[Candidate], records: Sequence[Sequence[Mapping[str, Any]]], seed: int) -> Verdict:
     """Return the verdict on finalists.
 
+    The chance of taking noise for a gain is `ALPHA` (two-sided) over all finalists together: see `compare_all`.
+
     Args:
         finalists: at least one candidate.
         records: held-out records of the original, then of each finalist, row by row.
         seed: of the permutation test.
     """
-    comparisons = [_paired(records[0], column, seed) for column in records[1:]]
-    top = max(range(len(finalists)), key=lambda i: comparisons[i].difference)
-    word, advice = advise(comparisons[top], ALPHA / len(finalists))
+    base, *others = [[r["score"] for r in column] for column in records]
+    comparisons = compare_all(base, others, seed)
+    top = max(range(len(finalists)), key=lambda i: (comparisons[i].better, comparisons[i].difference))
+    word, advice = advise(comparisons[top], len(finalists))
     measured = Measured.of(records[0]), Measured.of(records[top + 1])
     return Verdict(word, advice, finalists[top], *measured, comparisons[top])
 
 
-def _paired(base: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], seed: int) -> Comparison:
-    pairs = [
-        (a["score"], b["score"])
-        for a, b in zip(base, other, strict=True)
-        if a["score"] is not None and b["score"] is not None
-    ]
-    return compare([a for a, _ in pairs], [b for _, b in pairs], seed)
-
-
-def advise(comparison: Comparison, alpha: float) -> tuple[Word, str]:
-    """Return the verdict on a comparison and the sentence that explains it."""
+def advise(comparison: Comparison, finalists: int = 1) -> tuple[Word, str]:
+    """Return the verdict on a comparison, the best of so many, and the sentence that explains it."""
     low, high = comparison.interval
     span = f"{100 * low:+.1f} to {100 * high:+.1f}"
-    if comparison.is_better_at(alpha):
+    if comparison.better:
         return "better", f"better by {100 * comparison.difference:.1f} points (95 % interval {span})"
-    more = comparison.rows_to_tell()
-    if comparison.difference > 0 and more is not None:
+    needed = comparison.rows_to_tell(ALPHA / finalists)
+    if comparison.difference > 0 and needed is not None:
         advice = (
             f"not distinguishable from the original ({100 * comparison.difference:+.1f} points, {span}), which is "
-            f"returned: about {max(1, more - comparison.n)} more held-out rows would tell"
+            f"returned: about {max(1, needed - comparison.n)} more held-out rows would tell"
         )
         return "not distinguishable", advice
     return "no gain", f"no gain ({100 * comparison.difference:+.1f} points, {span}): the original is returned"

@@ -50,7 +50,9 @@ def _restricted(row: Mapping[str, Any], signature: Signature) -> Demo | None:
     return {n: row[n] for n in signature.fields if row.get(n) is not None}
 
 
-def bootstrapped(brief: Brief, kept: Sequence[Mapping[str, Any]]) -> dict[str, list[Demo]]:
+def bootstrapped(
+    brief: Brief, kept: Sequence[Mapping[str, Any]], *, counterexamples: bool = False
+) -> dict[str, list[Demo]]:
     """Return the demos that successful runs give each predictor, by the path that the trace recorded.
 
     A predictor that ran several times on one example gives one demo: its last run half of the time, an earlier one
@@ -59,15 +61,20 @@ def bootstrapped(brief: Brief, kept: Sequence[Mapping[str, Any]]) -> dict[str, l
     Args:
         brief: program and rows.
         kept: runs, each with `row` and `steps`.
+        counterexamples: put into a demo also the answer that a constraint had turned down, and its message. They are
+            shown where the predictor is asked again, whose signature has fields for them, and nowhere else.
     """
     found: dict[str, list[Demo]] = {path: [] for path in demo_paths(brief)}
+    signatures = demo_paths(brief)
     for run in kept:
         for path, demos in found.items():
-            steps = [s for s in run["steps"] if f"{s['path']}.demos".lstrip(".") == path]
+            steps = [s for s in run["steps"] if s["outputs"] and f"{s['path']}.demos".lstrip(".") == path]
             if steps:
                 rng = brief.stream(f"several runs/{run['row']}/{path}")
                 step = steps[-1] if len(steps) == 1 or rng.random() < 0.5 else rng.choice(steps[:-1])
-                demos.append({**step["inputs"], **step["outputs"]})
+                known = signatures[path].fields  # a run may have given a step more, such as a hint
+                demo = {n: v for n, v in {**step["inputs"], **step["outputs"]}.items() if n in known}
+                demos.append({**demo, **(step.get("correction", {}) if counterexamples else {})})
     return found
 
 

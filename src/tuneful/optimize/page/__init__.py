@@ -1,0 +1,1 @@
+"""The compile report as a page: one HTML file that needs nothing else."""

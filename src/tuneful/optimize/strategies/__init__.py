@@ -1,0 +1,1 @@
+"""Strategies that several recipes share: pure functions over JSON state."""

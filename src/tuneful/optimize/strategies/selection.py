@@ -1,0 +1,51 @@
+"""Selection: a race among candidates, as trials and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuneful.optimize.strategies import race
+from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
+
+#: Rows between two looks at the race.
+BLOCK = 16
+
+
+def start(brief: Brief, n_candidates: int) -> State:
+    """Return a race on the brief's rows, in a random order; see `race.start`."""
+    rows = range(len(brief.trainset))
+    return race.start(n_candidates, brief.stream("race").sample(rows, len(rows)), block=BLOCK)
+
+
+def trials(state: State, candidates: Sequence[Candidate]) -> list[Trial]:
+    """Return what to run next. A row is run without the demos that were made from it."""
+    return [Trial(candidates[c], rows, leave_out=True) for c, rows in race.ask(state)]
+
+
+def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
+    """Return the race after the results of what `trials` returned."""
+    asked = (c for c, _ in race.ask(state))
+    return race.tell(state, {c: [o.score for o in found] for c, (_, found) in zip(asked, results, strict=True)})
+
+
+def ranked(state: State, candidates: Sequence[Candidate]) -> list[Ranked]:
+    """Return the candidates that have run, best first, with their scores on the search rows."""
+    means = race.means(state)
+    return [
+        Ranked(candidates[c], mean, len(state["scores"][c]))
+        for c in race.ranking(state)
+        if (mean := means[c]) is not None
+    ]
+
+
+def reached(state: State, score: float | None) -> bool:
+    """Say whether the leader's mean, on the rows so far, is at least `score`."""
+    leader = race.means(state)[race.ranking(state)[0]]
+    return score is not None and leader is not None and leader >= score
+
+
+def line(state: State) -> str:
+    """Return how the race went, as a line of the report."""
+    n, full = len(state["scores"]), len(state["rows"])
+    run = sum(map(len, state["scores"]))
+    return f"{n} candidates raced over {full} rows: {len(state['fallen'])} stopped early, {run} of {n * full} rollouts"

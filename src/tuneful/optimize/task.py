@@ -1,0 +1,97 @@
+"""Task: what a user hands to `compile`, split into rows to search on and rows held out, and checked before any call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneful.backends.budget import Budget
+from tuneful.errors import DataError, UsageError, nearest
+from tuneful.evaluate.evaluate import check_examples, check_program
+from tuneful.optimize.trial import Brief
+from tuneful.program.module import Module
+from tuneful.program.runtime import settings
+from tuneful.spec.example import Example
+from tuneful.store.journal import Journal
+
+#: Trainsets below this size are searched whole: too few rows would be left to hold out.
+SMALLEST_SPLIT = 20
+
+#: Most rows held out when no valset is given, and their share.
+LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a user hands to `compile`."""
+
+    student: Module
+    trainset: Sequence[Example]
+    valset: Sequence[Example] | None
+    teacher: Module | None
+    budget: Budget
+    run: str | None
+    seed: int
+    history: Sequence[str] = ()
+
+
+def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example], list[int]]:
+    """Return search rows, held-out rows, and where the former stand in the trainset; by seed and size alone."""
+    train = list(task.trainset)
+    if task.valset is not None:
+        return train, list(task.valset), list(range(len(train)))
+    if not validated or len(train) < SMALLEST_SPLIT:
+        return train, [], list(range(len(train)))
+    held = min(LARGEST_HOLD_OUT, int(len(train) * HELD_OUT_SHARE))
+    order = Brief({}, {}, (), task.seed).stream("held-out").sample(range(len(train)), len(train))
+    chosen = set(order[:held])
+    searched = [i for i in range(len(train)) if i not in chosen]
+    return [train[i] for i in searched], [train[i] for i in sorted(chosen)], searched
+
+
+def check_student(student: Any) -> None:
+    """Raise for what is no program, or has nothing to compile."""
+    if not isinstance(student, Module):
+        raise UsageError(f"`compile` takes a program, a tf.Module, got {student!r:.80}.")
+    if not student.named_predictors():
+        raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
+
+
+def check_rows(task: Task, *, run: bool) -> None:
+    """Raise for rows that are known not to work; `run` says whether the trainset's are run at all."""
+    if not task.trainset:
+        raise DataError("`trainset` is empty; it needs at least one example.")
+    if run:
+        check_examples(task.trainset, "trainset")
+        check_program(task.student, task.trainset)
+    if task.valset is not None:
+        check_examples(task.valset, "valset")
+        check_program(task.student, task.valset)
+
+
+def check_teacher(task: Task, *, related: bool) -> None:
+    """Raise for a teacher that is no relation of the student."""
+    if task.teacher is None or related:
+        return
+    mine = {p for p, _ in task.student.named_predictors()}
+    theirs = {p for p, _ in task.teacher.named_predictors()}
+    raise UsageError(
+        f"the teacher shares no predictor with the student: {sorted(theirs)} against {sorted(mine)}. "
+        "A teacher is the same program, compiled or with another LM, or a program that holds it."
+    )
+
+
+def check_history(journal: Journal, task: Task) -> None:
+    """Raise where another run's records are asked for, and there are none, or there is no journal to look into."""
+    if not task.history:
+        return
+    if task.run is None or settings.journal is None:
+        raise UsageError("`history` needs a named run to take the records over to: compile(..., run='name').")
+    known = [name for name in journal.names() if name != task.run]
+    for name in task.history:
+        if name not in known:
+            raise UsageError(
+                f"the journal {str(settings.journal)!r} has no run {name!r}.{nearest(name, known)} "
+                f"It has: {', '.join(known) or 'none'}."
+            )

@@ -1,0 +1,87 @@
+"""Starting from what other runs have run, and what a resumed run tries again."""
+
+import pytest
+
+import tuneful as tf
+from tuneful.testing import ScriptedLM
+
+QA = tf.Predict("question -> answer")
+
+
+@pytest.fixture(autouse=True)
+def journal(tmp_path):
+    with tf.context(journal=str(tmp_path / "j.sqlite")):
+        yield
+
+
+def compile_with(teleprompter, lm, rows, **given):
+    with tf.context(lm=lm):
+        return teleprompter.compile(QA, trainset=rows(30), valset=rows(40, start=500), **given)
+
+
+def test_another_teleprompter_takes_over_what_fits_and_pays_nothing_for_it(rows, metric, landscape):
+    first, second = landscape(0.3, 0.9), landscape(0.3, 0.9)
+    compile_with(tf.BootstrapFewShot(metric=metric), first, rows, run="old")
+    compiled = compile_with(
+        tf.BootstrapFewShot(metric=metric, max_bootstrapped_demos=1), second, rows, run="new", history="old"
+    )
+
+    report = compiled.report
+    assert report.taken_over["old"] >= 40  # the original on the held-out rows, at the least
+    assert report.usage.calls == len(second.requests)
+    assert "of run 'old'" in str(report)
+
+
+def test_what_was_taken_over_stays_unpaid_when_the_run_is_started_again(rows, metric, landscape):
+    compile_with(tf.BootstrapFewShot(metric=metric), landscape(0.3, 0.9), rows, run="old")
+    lm = landscape(0.3, 0.9)
+    for _ in range(2):
+        compiled = compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="new", history=["old"])
+
+    assert lm.requests == []
+    assert compiled.report.usage.calls == 0
+
+
+def test_without_history_runs_are_apart(rows, metric, landscape):
+    first, second = landscape(0.3, 0.9), landscape(0.3, 0.9)
+    compile_with(tf.BootstrapFewShot(metric=metric), first, rows, run="old")
+    compile_with(tf.BootstrapFewShot(metric=metric), second, rows, run="new")
+
+    assert len(first.requests) == len(second.requests) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"run": "new", "history": "odl"}, "Did you mean"), ({"history": "old"}, "named run")]
+)
+def test_a_history_that_is_none_is_refused_before_any_call(rows, metric, landscape, given, said):
+    compile_with(tf.BootstrapFewShot(metric=metric), landscape(0.3, 0.9), rows, run="old")
+    lm = landscape(0.3, 0.9)
+
+    with pytest.raises(tf.UsageError, match=said):
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, **given)
+
+    assert lm.requests == []
+
+
+def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, metric, landscape):
+    works = landscape(0.3, 0.9)
+    broken = {"q501", "q502", "q503"}
+    is_down = True
+
+    def script(request):
+        asked = request.messages[-1].content
+        if is_down and any(f"{q} " in f"{asked} ".replace("\n", " ") for q in broken):
+            return tf.LMTransportError("down")
+        return works._scripted._script(request)
+
+    def run():
+        return compile_with(tf.BootstrapFewShot(metric=metric), ScriptedLM(script), rows, run="mine").report
+
+    first = run()
+    is_down = False
+    second = run()
+
+    assert first.baseline.statuses["infra_error"] == 3
+    assert first.baseline.n == 37
+    assert "infra_error" not in second.baseline.statuses
+    assert second.baseline.n == 40

@@ -1,0 +1,92 @@
+"""Ctrl-C during a compile: the first ends it in good order, the second at once."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+import tuneful as tf
+from tuneful.optimize.interrupt import interruptible
+from tuneful.testing import ScriptedLM
+
+QA = tf.Predict("question -> answer")
+
+
+class InterruptedLM(ScriptedLM):
+    """Answers rightly once demos are shown; the process gets Ctrl-C when it is asked for the n-th time."""
+
+    def __init__(self, at):
+        self.cancelled = 0
+
+        async def script(request):
+            number = request.messages[-1].content.rsplit("q", 1)[1].split()[0]
+            if len(self.requests) == at:
+                os.kill(os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(0.002 if len(self.requests) < at else 30)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            right = len(request.messages) > 2 or int(number) % 3 == 0
+            return f"[[ ## answer ## ]] {'a' if right else 'no'}{number}"
+
+        super().__init__(script)
+
+
+def compiled_with(lm, rows, metric, **given):
+    with tf.context(lm=lm, num_threads=4):
+        return tf.BootstrapFewShot(metric=metric, max_labeled_demos=0).compile(
+            QA, trainset=rows(30), valset=rows(80, start=100), **given
+        )
+
+
+def test_during_the_search_what_is_in_flight_is_cancelled_and_the_original_comes_back(rows, metric, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    lm = InterruptedLM(at=6)
+    compiled = compiled_with(lm, rows, metric)
+
+    assert lm.cancelled
+    assert compiled.report.verdict == "not compared"
+    assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the search"
+    assert compiled.demos == []
+    assert "press Ctrl-C again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_during_the_comparison_the_verdict_is_on_the_rows_that_there_are(rows, metric):
+    lm = InterruptedLM(at=110)  # the search takes some 20 calls, the first block of both programs 80
+    compiled = compiled_with(lm, rows, metric)
+
+    assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the comparison"
+    assert compiled.report.comparison.n == 40
+    assert compiled.report.verdict == "better"
+    assert compiled.demos
+
+
+def test_an_interrupted_run_goes_on_when_it_is_started_again(rows, metric, tmp_path):
+    with tf.context(journal=str(tmp_path / "j.sqlite")):
+        compiled_with(InterruptedLM(at=110), rows, metric, run="mine")
+        lm = InterruptedLM(at=10_000)
+        compiled = compiled_with(lm, rows, metric, run="mine")
+
+    assert compiled.report.stop_reason == "finished"
+    assert compiled.report.comparison.n == 80
+    assert len(lm.requests) < 110
+
+
+def test_the_second_interrupt_is_a_keyboard_interrupt():
+    with interruptible() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+async def test_a_compile_that_is_cancelled_is_cancelled(rows, metric, landscape):
+    with tf.context(lm=landscape(0.3, 0.9, seconds=0.05)):
+        task = asyncio.ensure_future(tf.BootstrapFewShot(metric=metric).acompile(QA, trainset=rows(40)))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

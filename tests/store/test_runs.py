@@ -1,0 +1,74 @@
+"""The named runs of a journal: how far each is, and what came of it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tuneful.store.runs import Runs
+
+ABOUT = {"teleprompter": "BootstrapFewShot", "settings": {"k": 1}, "seed": 0}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.sqlite"
+
+
+def test_a_run_is_followed_from_its_start_to_its_report(path):
+    with Runs(path) as runs, Runs(path) as reader:
+        runs.begin("mine", ABOUT)
+        assert reader.named("mine").status == "running"
+
+        runs.update("mine", "search: 3 of at most 9 rollouts", {"calls": 3})
+        assert reader.named("mine").progress.startswith("search: 3")
+        assert reader.named("mine").spend == {"calls": 3}
+
+        runs.end(
+            "mine", "finished", "finished", spend={"calls": 9}, warnings={"retry": 2}, report={"verdict": "better"}
+        )
+        found = reader.named("mine")
+    assert (found.status, found.spend, found.warnings) == ("finished", {"calls": 9}, {"retry": 2})
+    assert found.report == {"verdict": "better"}
+    assert found.about == ABOUT
+    assert found.updated >= found.started
+
+
+def test_the_same_run_again_counts_its_starts_and_keeps_its_beginning(path):
+    with Runs(path) as runs:
+        runs.begin("mine", ABOUT)
+        first = runs.named("mine")
+        runs.begin("mine", ABOUT)
+        again = runs.named("mine")
+        runs.begin("mine", {**ABOUT, "seed": 1})
+        other = runs.named("mine")
+
+    assert (first.starts, again.starts, other.starts) == (1, 2, 1)
+    assert again.started == first.started < other.started
+
+
+def test_a_run_whose_process_is_gone_was_killed(path):
+    code = f"from tuneful.store.runs import Runs; Runs({str(path)!r}).begin('gone', {ABOUT!r}); import os; os._exit(9)"
+    subprocess.run([sys.executable, "-c", code])
+    with Runs(path) as runs:
+        runs.begin("here", ABOUT)
+        assert runs.named("gone").status == "killed"
+        assert runs.named("here").status == "running"
+
+
+def test_the_last_updated_comes_first_and_an_unknown_name_is_none(path):
+    with Runs(path) as runs:
+        runs.begin("one", ABOUT)
+        runs.begin("two", ABOUT)
+        runs.end("one", "stopped", "interrupted", spend={}, warnings={}, report=None)
+
+        assert [r.name for r in runs.all()] == ["one", "two"]
+        assert runs.named("three") is None
+
+
+def test_updates_within_a_second_are_one(path):
+    with Runs(path) as runs:
+        runs.begin("mine", ABOUT)
+        runs.update("mine", "first", {})
+        runs.update("mine", "second", {})
+        assert runs.named("mine").progress == "first"
