@@ -2,15 +2,15 @@
 
     python bench/small_models.py [--peer PYTHON] [--model smollm2] [--data trec6,sst2] [--rows 100] [--demos 0,10]
 
-Every adapter answers the same rows with the same demos, on the embedded model. The peer answers the first `--peer-rows` of
-them, and talks to a llama.cpp server with the settings of the embedded model (llama_server.py), as `auto, served` does,
-the adapter left to tuneful. With `--api-base` all talk to that server. A row of the table is a process of its own. Greedy,
+Every adapter answers the same rows with the same demos, on the embedded model. The peer answers the first `--peer-rows`
+of them, over HTTP to a llama.cpp server with the settings of the embedded model (llama_server.py), as `auto, served`,
+the adapter left to tuneful. With `--api-base` all talk to that. A row of the table is a process of its own. Greedy,
 the same `max_tokens` for all, response caches off, one example after the other unless `--in-flight` says otherwise. The
 peer runs as it comes: its chat adapter, with its second attempt as JSON.
 
-`against` the first row is the mean difference on the rows that both have answered, with its 95 % interval: where the
+`against` the first row is the mean difference on the rows that both have answered, with its 95 % interval: where that
 interval has 0 in it, the two are not told apart. `unread` are the examples that end in a parse error, after repair. A
-prompt's first reading fills the prefix cache: `s/example` has it, `median s` does not. The tasks stand in tasks.py; sets
+prompt's first reading fills the prefix cache: `s/example` has it, `median s` does not. The tasks are in tasks.py; sets
 that are not there are skipped.
 """
 
