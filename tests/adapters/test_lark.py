@@ -26,6 +26,7 @@ BYTES = llguidance.LLTokenizer("byte")
 def compiled(grammar):
     head, body = grammar.split("\n", 1)
     assert head == "%llguidance {}"
+    assert body.startswith("start: answer\nanswer: ")  # where a backend adds the token that ends its answers
     whole = llguidance.grammar_from("lark", body)
     assert llguidance.LLMatcher.validate_grammar(whole, BYTES) == ""
     return whole
@@ -148,3 +149,17 @@ def test_a_small_model_cannot_write_for_ever():
     assert accepts(of(list[str]), f'["{text}"]')
     assert not accepts(of(list[str], SMALL), f'["{text}"]')
     assert accepts(of(list[str], SMALL), '["x"]')
+
+
+def test_a_text_of_a_small_model_in_compact_lines_is_one_line():
+    assert accepts(of(str, max_length=9), "two\nlines")
+    assert not accepts(of(str, SMALL, max_length=9), "two\nlines")
+    assert accepts(of(str, SMALL, max_length=9), "one line")
+
+
+def test_texts_leave_a_small_model_the_tokens_for_what_follows():
+    signature = Signature("question -> reasoning, answer: int")
+    few = Capabilities(grammar="lark", small=True, answer_tokens=100)
+    grammar = CompactAdapter().plan(signature, few).grammar
+    assert accepts(grammar, f"Reasoning: {'x' * 100}\nAnswer: 4")
+    assert not accepts(grammar, f"Reasoning: {'x' * 101}\nAnswer: 4")

@@ -33,7 +33,7 @@ class CompactAdapter(Adapter):
 
     Further lines of a value are indented by two spaces, so a text can never open a field: a label counts only at the
     start of a line. With a backend that takes grammars the answer is constrained to the labels and the types; a text of
-    a small model is then at most `lark.TEXT_LIMIT` characters long, or its `max_length`.
+    a small model is then one line, of at most `lark.TEXT_LIMIT` characters or its `max_length`.
 
     Cost: the fewest tokens of all adapters. Not for long or nested outputs of a large model: use JSON there.
     """
@@ -54,10 +54,9 @@ class CompactAdapter(Adapter):
         first, *others = (f"{shown[n]}: " for n in outputs)
         write = write_value if alone else _indented
         heads = [""] if alone else [first, *(f"\n{head}" for head in others)]
-        return Plan(
-            signature,
-            grammar=lark.answer(outputs, heads, "", write, lark.shortness(capabilities, signature.output_fields)),
-        )
+        short = lark.shortness(capabilities, outputs)  # a small model that begins another line seldom finds an end
+        grammar = lark.answer(outputs, heads, "", write, short, one_line=capabilities.small)
+        return Plan(signature, grammar=grammar)
 
     def system_text(self, plan: Plan) -> str:
         """Return the instructions and one line for each output that needs words."""

@@ -26,7 +26,8 @@ LIST_LIMIT = 64
 _CHARACTERS_PER_TOKEN = 2
 _LEAST_TEXT = 40
 
-_HEAD = "%llguidance {}\n"
+#: `answer` is a rule of its own, so that a backend can add what ends an answer of its model.
+_HEAD = "%llguidance {}\nstart: answer\n"
 #: JSON as `write_value` writes it: no blanks, which a small model may go on writing for ever. A keyword that has no
 #: grammar (`uniqueItems`) is left to the reader of the answer.
 _JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":", "lenient": True}
@@ -54,7 +55,15 @@ def shortness(capabilities: Capabilities, outputs: Mapping[str, Field]) -> int |
     return min(TEXT_LIMIT, max(_LEAST_TEXT, int(share)))
 
 
-def answer(outputs: Mapping[str, Field], heads: Sequence[str], end: str, write: Writer, short: int | None) -> str:
+def answer(
+    outputs: Mapping[str, Field],
+    heads: Sequence[str],
+    end: str,
+    write: Writer,
+    short: int | None,
+    *,
+    one_line: bool = False,
+) -> str:
     """Return the grammar of an answer that gives each output behind its head, in their order.
 
     A text may hold anything; it ends where the next head begins.
@@ -65,13 +74,14 @@ def answer(outputs: Mapping[str, Field], heads: Sequence[str], end: str, write: 
         end: what ends the answer.
         write: writes a value as the adapter does.
         short: most characters of a text, where lists are limited too; see `shortness`.
+        one_line: whether a text is a single line.
     """
     start = [_literal(heads[0])] if heads[0] else []
     rules: list[str] = []
     for index, (field, following) in enumerate(zip(outputs.values(), [*heads[1:], end], strict=True)):
         start.append(f"f{index}")
-        rules += _field(f"f{index}", field, following, write, short)
-    return _HEAD + "\n".join([f"start: {' '.join(start)}", *rules]) + "\n"
+        rules += _field(f"f{index}", field, following, write, short, one_line=one_line)
+    return _HEAD + "\n".join([f"answer: {' '.join(start)}", *rules]) + "\n"
 
 
 def json_object(outputs: Mapping[str, Field], short: int | None) -> str:
@@ -81,15 +91,17 @@ def json_object(outputs: Mapping[str, Field], short: int | None) -> str:
         opening = ", " if index else "{"
         parts.append(f"{_literal(f'{opening}{json.dumps(name)}: ')} f{index}")
         rules.append(f"f{index}: {_json(json_schema(field.annotation), short)}")
-    return _HEAD + "\n".join([f"start: {' '.join(parts)} {_literal('}')}", *rules]) + "\n"
+    return _HEAD + "\n".join([f"answer: {' '.join(parts)} {_literal('}')}", *rules]) + "\n"
 
 
-def _field(name: str, field: Field, following: str, write: Writer, short: int | None) -> Iterator[str]:
+def _field(
+    name: str, field: Field, following: str, write: Writer, short: int | None, *, one_line: bool
+) -> Iterator[str]:
     """Yield the rules of a value and what follows it."""
     kinds = members(field.type)
     if str in kinds or not field.typed or Any in kinds or any(map(is_code, kinds)):
         token = name.upper()  # only tokens, spelt in capitals, may be intersections
-        yield f"{token}: {_text(field, short)}"
+        yield f"{token}: {_text(field, short, one_line=one_line)}"
         yield f"{name}[suffix={_literal(following)}]: {token}" if following else f"{name}: {token}"
         return
     alternatives = []
@@ -110,12 +122,13 @@ def _kind(kind: Any, field: Field, write: Writer, short: int | None) -> str:
     return _json(json_schema(field.annotation if field.constraints else kind), short)
 
 
-def _text(field: Field, short: int | None) -> str:
+def _text(field: Field, short: int | None, *, one_line: bool) -> str:
     """Return the pattern of a text: anything that begins with no blank, or what its constraints say."""
     limits = dict(field.constraints)
     least = max(1, limits.get("min_length", 1)) - 1
     most = limits.get("max_length", short)
-    free = rf"/\S(?s:.){{{least},{'' if most is None else max(most - 1, least)}}}/"
+    character = r"[^\n]" if one_line else "(?s:.)"
+    free = rf"/\S{character}{{{least},{'' if most is None else max(most - 1, least)}}}/"
     simple = _ANCHORED.fullmatch(limits.get("pattern", ""))
     if not limits.get("pattern") or simple is None or _IRREGULAR.search(limits["pattern"]):
         return free  # a pattern that is none for a grammar is checked when the answer is read

@@ -29,9 +29,6 @@ class Model:
             return self.server.refusal(404, "no such page")
         kind = next((k for k in (*FIELDS, "response_format", "tools", "logprobs") if k in body), "plain")
         kind = "grammar" if kind in FIELDS else kind
-        if str(body.get("grammar", "")).startswith("%llguidance"):
-            self.tried.append("lark")
-            return self.server.completion("zq-l" if "lark" in self.obeys else "Hello!")
         self.tried.append(kind)
         if kind in self.refuses:
             return self.server.refusal(400, f"unknown field {kind}")
@@ -64,7 +61,7 @@ def test_a_server_that_says_nothing_is_tried_out(server):
     assert (found.json_schema, found.grammar, found.tools) == (True, "gbnf", True)
     assert found.refuses == frozenset()
     assert found == lm.capabilities
-    assert sorted(server.script.tried) == ["grammar", "lark", "logprobs", "response_format", "tools"]
+    assert sorted(server.script.tried) == ["grammar", "logprobs", "response_format", "tools"]
     assert all(b.get("max_tokens", 0) <= 64 for b in server.bodies)
 
 
@@ -146,10 +143,8 @@ def test_openrouter_says_everything_and_is_not_tried_out(server):
     assert server.bodies == []
 
 
-@pytest.mark.parametrize("notation", ["gbnf", "lark"])
-def test_llamacpp_says_everything_but_the_notation_of_its_grammars(server, notation):
+def test_llamacpp_says_everything_and_is_not_tried_out(server):
     listed(server, meta={"n_params": 135_000_000, "n_ctx_train": 8192})
-    server.script = Model(server, notation)
     server.pages["/props"] = server.reply(
         body={
             "default_generation_settings": {"n_ctx": 4096},
@@ -160,9 +155,9 @@ def test_llamacpp_says_everything_but_the_notation_of_its_grammars(server, notat
     server.pages["/api/show"] = server.reply(body={"capabilities": ["completion"]})  # it plays Ollama too
     lm = lm_of(server)
     found = lm.probe()
-    assert (found.json_schema, found.tools, found.grammar, found.small) == (True, True, notation, True)
+    assert (found.json_schema, found.tools, found.grammar, found.small) == (True, True, "gbnf", True)
     assert (found.context_tokens, found.media) == (4096, {"image"})
-    assert server.script.tried == ["lark"]
+    assert server.bodies == []
 
 
 def test_ollama_says_what_its_model_can_do(server):

@@ -401,3 +401,16 @@ async def test_requests_behind_two_prompts_are_all_answered_and_most_is_served_f
     found = await asyncio.gather(*(fresh.complete(r) for r in requests))
     sent = sum(r.usage.prompt_tokens for r in found)
     assert sum(r.usage.recomputed_tokens for r in found) < 0.5 * sent
+
+
+@pytest.mark.model
+async def test_a_text_under_a_grammar_ends_where_the_model_ends_it():
+    from tuneful.wire.messages import assistant, system
+
+    shown = [("my kettle leaks", "kettle"), ("the lamp is broken", "lamp")]
+    turns = [turn for told, name in shown for turn in (user(told), assistant(name))]
+    grammar = "%llguidance {}\nstart: answer\nanswer: /[^\\n]{1,60}/\n"
+    lm = tf.LM("local/smollm2", cache=False)
+    messages = (system("Name the product only."), *turns, user("my fridge is warm"))
+    response = await lm.ask(Request(messages, Sampling(max_tokens=30), grammar=grammar))
+    assert (response.choices[0].text, response.choices[0].finish_reason) == ("fridge", "stop")

@@ -38,7 +38,7 @@ async def probe(backend: HTTPBackend) -> Capabilities:
 
     Providers with a layout of their own (Anthropic, Gemini) are known already and are not asked.
 
-    Cost: up to 6 free questions; up to 5 calls of a few tokens for what they leave open.
+    Cost: up to 6 free questions; up to 4 calls of a few tokens for what they leave open.
 
     Raises:
         LMTransportError, LMTimeoutError: the server cannot be reached.
@@ -55,8 +55,6 @@ async def probe(backend: HTTPBackend) -> Capabilities:
     found.pop("logprobs", None)
     if "grammar" in found:
         layout.grammar_field = found.pop("grammar_field", None)
-        if layout.grammar_field == "grammar" and await _reads_lark(backend):
-            found["grammar"] = "lark"
     refuses = found.pop("refuses", frozenset[str]())
     return replace(backend.capabilities, **found, refuses=backend.capabilities.refuses | refuses)
 
@@ -243,13 +241,6 @@ async def _try_grammar(backend: HTTPBackend) -> Findings:
     if mark:
         found["grammar_field"] = next(name for name, letter in _GRAMMAR_FIELDS.items() if letter == mark[1])
     return found
-
-
-async def _reads_lark(backend: HTTPBackend) -> bool:
-    """Say whether a server that takes grammars was built with llguidance, whose grammars say more."""
-    request = Request((user("Say hello."),), _sampling(backend), grammar='%llguidance {}\nstart: "zq-" /[k-m]/\n')
-    choice = await _answer(backend, request)
-    return choice is not None and re.fullmatch("zq-[k-m]", choice.text) is not None
 
 
 async def _try_tools(backend: HTTPBackend) -> Findings:

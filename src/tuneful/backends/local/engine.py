@@ -103,6 +103,8 @@ class Engine:
             pass_on(chunk)
             return cancelled.is_set() or time.monotonic() > deadline
 
+        if "grammar" in body:
+            body = {**body, "grammar": self.special_tokens.ended(body["grammar"])}
         mark = new_mark()
         spoken = {"messages": body["messages"], "tools": body.get("tools")}
         marked = self.special_tokens.cut(spoken, mark)

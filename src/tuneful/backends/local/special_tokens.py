@@ -17,6 +17,7 @@ from typing import Any
 
 _TOKENS = "tokenizer.ggml.tokens"
 _TYPES = "tokenizer.ggml.token_type"
+_ENDS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
 #: Markup, whatever its type: llama.cpp makes control tokens of some that a file calls ordinary. Tokens that a file
@@ -34,20 +35,30 @@ class SpecialTokens:
 
     Args:
         texts: how they are spelled.
+        ends: numbers of those that end an answer.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], ends: Iterable[int] = ()) -> None:
         self.texts = frozenset(t for t in texts if len(t) > 1)
+        self.ends = tuple(dict.fromkeys(ends))
         self._firsts = sorted({t[0] for t in self.texts})
         self._lengths = sorted({len(t) for t in self.texts})
 
     @classmethod
     def of_file(cls, path: Path) -> SpecialTokens:
         """Read them from the vocabulary of a GGUF file."""
-        found = _read(path, (_TOKENS, _TYPES))
+        found = _read(path, (_TOKENS, _TYPES, *_ENDS))
         texts = found.get(_TOKENS, [])
         kinds = found.get(_TYPES) or [_NORMAL] * len(texts)
-        return cls(t for t, kind in zip(texts, kinds, strict=False) if _is_special(t, kind))
+        special = (t for t, kind in zip(texts, kinds, strict=False) if _is_special(t, kind))
+        return cls(special, (found[key] for key in _ENDS if key in found))
+
+    def ended(self, grammar: str) -> str:
+        """Return a grammar in Lark whose answer the model may end: llama.cpp offers it another token for that."""
+        if not self.ends or not grammar.startswith("%llguidance"):
+            return grammar
+        listed = ",".join(map(str, self.ends))
+        return grammar.replace("\nstart: answer\n", f"\nstart: answer <[{listed}]>\n", 1)
 
     def cut(self, node: Any, mark: str) -> Any:
         """Return JSON values with a mark inside of every special token; the same object where there is none."""
@@ -86,9 +97,9 @@ def _is_special(text: str, kind: int) -> bool:
     return bool(_MARKUP.fullmatch(text)) or (kind == _USER_DEFINED and bool(_TAG.fullmatch(text)))
 
 
-def _read(path: Path, keys: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return some arrays from the metadata of a GGUF file that llama.cpp has loaded, so it is sound."""
-    found: dict[str, list[Any]] = {}
+def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return some values from the metadata of a GGUF file that llama.cpp has loaded, so it is sound."""
+    found: dict[str, Any] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = _Reader(data, 16)
         for _ in range(reader.number("Q")):
