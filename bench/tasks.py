@@ -1,9 +1,9 @@
-"""Tasks for small models: six public data sets, their signatures, their demos, and how an answer scores.
+"""Tasks for small models: seven public data sets, their signatures, their demos, and how an answer scores.
 
 The data is no part of the project. A folder for each set, with train.jsonl and dev.jsonl (fields in brackets), is
 looked for in `../shared/data` from the repository's root: gsm8k (question, solution, answer), trec6, banking77 and sst2
-(text, label), squad (context, question, answers), text2sql_geo (question, sql; schemas.jsonl, geography.sqlite).
-Signatures are built from a framework that is passed in, so that tuneful and the peer are asked for the same.
+(text, label), squad (context, question, answers), text2sql_geo (question, sql; schemas.jsonl, geography.sqlite),
+hotpotqa (question, answer, gold_titles; corpus.jsonl). Signatures are built from a framework that is passed in, so that tuneful and the peer are asked for the same.
 """
 
 import json
@@ -125,6 +125,13 @@ def overlap(answer, accepted):
     from tuneful.evaluate.metrics import F1
 
     return float(F1(str(answer), accepted))
+
+
+def matches(answer, accepted):
+    """Exact match of a short answer, after the normalisation of SQuAD."""
+    from tuneful.evaluate.metrics import em_score
+
+    return float(em_score(str(answer), accepted))
 
 
 def same_number(answer, accepted):
@@ -252,3 +259,13 @@ TASKS = {
         ),
     )
 }
+
+#: By itself it is closed book, which small models cannot do: `paradigm.py` has programs that search its corpus.
+HOTPOTQA = Task(
+    "hotpotqa",
+    "Answer the question in a few words.",
+    ("question",),
+    "answer",
+    lambda row: {"question": row["question"], "answer": row["answer"], "gold_titles": row["gold_titles"]},
+    matches,
+)

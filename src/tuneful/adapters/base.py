@@ -274,7 +274,7 @@ def request_of(
     """
     sampling = sampling or Sampling()
     if plan.stop:
-        sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *plan.stop)))[:_MOST_STOPS])
+        sampling = _stopping(sampling, sampling.cache, plan.stop)
     return Request(
         messages,
         sampling,
@@ -284,6 +284,11 @@ def request_of(
         tool_choice=plan.tool_choice,
         stable=len(messages) - 1 if stable is None else stable,
     )
+
+
+@lru_cache(maxsize=256)
+def _stopping(sampling: Sampling, cache: bool, stop: tuple[str, ...]) -> Sampling:  # noqa: ARG001 (no part of equality)
+    return replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *stop)))[:_MOST_STOPS])
 
 
 def stops(capabilities: Capabilities, *texts: str) -> tuple[str, ...]:
