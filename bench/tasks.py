@@ -3,7 +3,8 @@
 The data is no part of the project. A folder for each set, with train.jsonl and dev.jsonl (fields in brackets), is
 looked for in `../shared/data` from the repository's root: gsm8k (question, solution, answer), trec6, banking77 and sst2
 (text, label), squad (context, question, answers), text2sql_geo (question, sql; schemas.jsonl, geography.sqlite),
-hotpotqa (question, answer, gold_titles; corpus.jsonl). Signatures are built from a framework that is passed in, so that tuneful and the peer are asked for the same.
+hotpotqa (question, answer, gold_titles; corpus.jsonl). Signatures are built from a framework that is passed in, so that
+tuneful and the peer are asked for the same.
 """
 
 import json

@@ -13,6 +13,14 @@ from tuneful.testing import ScriptedLM
 QA = tf.Predict("question -> answer")
 
 
+@pytest.fixture(autouse=True)
+def usual_ctrl_c():
+    """A job in the background of a shell ignores Ctrl-C: here it is heard as in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class InterruptedLM(ScriptedLM):
     """Answers rightly once demos are shown; the process gets Ctrl-C when it is asked for the n-th time."""
 
