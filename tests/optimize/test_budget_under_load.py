@@ -45,7 +45,7 @@ def compiled(lm, rows, metric, budget):
 def test_no_kind_of_budget_is_exceeded_by_more_than_what_is_in_flight(rows, metric, kind, share):
     free = Busy()
     whole = compiled(free, rows, metric, None).report.usage
-    assert free.most > THREADS / 2  # it is really a crowd
+    assert free.most >= 8  # it is really a crowd
     limit = {
         "calls": round(share * whole.calls),
         "tokens": round(share * whole.total_tokens),
