@@ -51,3 +51,9 @@ def test_an_answer_that_becomes_none_does_not_vote():
 def test_nothing_to_vote_on_is_a_data_error(nothing):
     with pytest.raises(tf.DataError, match="at least one"):
         tf.majority(nothing)
+
+
+def test_numbers_vote_as_numbers():
+    assert tf.majority([{"answer": 1.25}, {"answer": 12.5}, {"answer": "12.50"}]).answer == 12.5
+    assert tf.majority([{"answer": "5"}, {"answer": "-5"}, {"answer": "-5.0"}]).answer == "-5"
+    assert tf.majority([{"answer": "1,000"}, {"answer": "1"}, {"answer": 1000}]).answer == "1,000"

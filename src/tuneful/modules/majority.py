@@ -23,7 +23,7 @@ def majority(
 
     Args:
         prediction_or_completions: a prediction with several completions, completions, or a list of predictions.
-        normalize: makes answers comparable; one that becomes None does not vote.
+        normalize: makes answers comparable; one that becomes None does not vote. Numbers are compared as numbers.
         field: the field that votes; by default the last one.
 
     Source: Wang et al. (2022), "Self-Consistency Improves Chain of Thought Reasoning in Language Models".
@@ -33,7 +33,7 @@ def majority(
     if not rows:
         raise DataError("majority needs at least one completion, got none.")
     name = field or list(rows[0])[-1]
-    votes = [normalize(str(row[name])) for row in rows]
+    votes = [_number(row[name]) or normalize(str(row[name])) for row in rows]
     counts = Counter(v for v in votes if v is not None)
     winner = votes.index(counts.most_common(1)[0][0]) if counts else 0
     return rows[winner] if isinstance(rows[winner], Prediction) else Prediction(rows[winner])

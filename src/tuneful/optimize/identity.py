@@ -52,9 +52,9 @@ def fingerprint(program: Module) -> str:
     values = {path: p.value for path, p in program.parameters().items()}
     code = sorted({source_of(type(m)) for _, m in program.named_sub_modules()})
     facts = {path: _facts(vars(m)) for path, m in program.named_sub_modules()}
-    limits = [settings.max_repairs, settings.max_backtracks]
+    ambient = [str(settings.adapter), settings.max_repairs, settings.max_backtracks, _facts(settings.rm)]
     pickers = {path: _facts(p.demo_pool.function) for path, p in program.named_predictors() if p.demo_pool.rows}
-    return hash_of([code, facts, values, models, str(settings.adapter), limits, pickers])
+    return hash_of([code, facts, values, models, ambient, pickers])
 
 
 def _facts(value: Any) -> Any:
