@@ -37,3 +37,13 @@ def majority(
     counts = Counter(v for v in votes if v is not None)
     winner = votes.index(counts.most_common(1)[0][0]) if counts else 0
     return rows[winner] if isinstance(rows[winner], Prediction) else Prediction(rows[winner])
+
+
+def _number(value: Any) -> str | None:
+    """Return a number, also one that is written as a text, in one form; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return repr(float(value.replace(",", "") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        return None
