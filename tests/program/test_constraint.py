@@ -295,3 +295,48 @@ def test_a_check_may_say_itself_what_is_wrong():
     lm = lm_of("bad", "good")
     assert query.using(lm=lm)(question="Why?").query == "good"
     assert "Mend the query. It is bad." in lm.asked[1].messages[-1].text
+
+
+class Halves(tf.Module):
+    """Two modules side by side, one of which goes back."""
+
+    def __init__(self):
+        self.left, self.right = AsyncTwoHops(), tf.ChainOfThought("question -> answer")
+
+    async def forward(self, question):
+        left, right = await asyncio.gather(self.left.acall(question=question), self.right.acall(question=question))
+        return tf.Prediction(answer=left.answer + right.answer)
+
+
+def test_what_runs_beside_a_module_that_goes_back_stays_as_it_is():
+    async def script(request):
+        system, text = request.messages[0].text, request.messages[-1].text
+        if "[[ ## reasoning ## ]]" in system:
+            return "[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\nright"
+        if "[[ ## answer ## ]]" in system:
+            return "[[ ## answer ## ]]\nleft"
+        await asyncio.sleep(0.05)  # the other half is done by then
+        return f"[[ ## query ## ]]\n{'short' if 'feedback' in text else 'a query that is far too long'}"
+
+    found = Halves().using(lm=ScriptedLM(script))(question="Why?")
+    assert found.answer == "leftright"
+    assert [(s.path, s.superseded) for s in found.trace if s.path.startswith("right")] == [("right.predict", False)]
+    assert found.trace.usage.calls == 4
+
+
+def test_a_part_of_the_run_that_is_recorded_apart_is_given_once_more_too():
+    class Program(tf.Module):
+        def __init__(self):
+            self.best = tf.BestOfN(tf.Predict("question -> query"), N=1, reward_fn=lambda args, p: 1.0, threshold=1.0)
+            self.answer = tf.Predict("question, query -> answer")
+
+        def forward(self, question):
+            query = self.best(question=question).query
+            answer = self.answer(question=question, query=query)
+            tf.Assert(answer.answer != "no", "Not no.")
+            return answer
+
+    lm = lm_of("short", "no", "yes")
+    found = Program().using(lm=lm)(question="Why?")
+    assert (found.answer, len(lm.asked), found.trace.usage.calls) == ("yes", 3, 3)
+    assert len([s for s in found.trace if "query" in s.outputs]) == 1

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tuneful.errors import UsageError
-from tuneful.modules.retrieve import Searching, checked_count, retrieved
+from tuneful.modules.retrieve import Searching, retrieved
 from tuneful.program.concurrency import gather_bounded
+from tuneful.program.parameter import checked_whole
 from tuneful.spec.passage import Passage
 
 
@@ -56,7 +57,7 @@ class Hybrid(Searching):
                 f"`weights` is {self.weights!r:.80}; expected {len(self.retrievers)} numbers of at least 0, not all 0."
             )
         self.k0 = k0
-        checked_count("k0", self.k0)
+        checked_whole("k0", self.k0)
         self.damping = damping
         if not _is_weight(self.damping):
             raise UsageError(f"`damping` is {self.damping!r}; expected a number of at least 0.")

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import pydantic
 
 from tuneful.errors import AdapterParseError, UsageError
-from tuneful.modules.retrieve import Searching, asked, checked_count, configured, retrieved
+from tuneful.modules.retrieve import Searching, asked, configured, retrieved
+from tuneful.program.parameter import checked_whole
 from tuneful.program.predict import Predict
 from tuneful.program.trace import note_event
 from tuneful.spec.fields import InputField, OutputField
@@ -79,7 +80,7 @@ class Rerank(Searching):
                 raise UsageError(f"`{name}` is {given!r:.80}; expected a function.")
         self.retriever, self.ranker = retriever, ranker
         self.k0 = k0
-        checked_count("k0", self.k0)
+        checked_whole("k0", self.k0)
         if ranker is None:
             self.order = Predict(_ORDER)
 

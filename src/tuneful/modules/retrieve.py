@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from tuneful.errors import DataError, InputError, NotConfiguredError, RetrieverError, TunefulError, UsageError
 from tuneful.program.module import Module
+from tuneful.program.parameter import checked_whole
 from tuneful.program.portal import portal
 from tuneful.program.predict import Token
 from tuneful.program.runtime import settings
@@ -30,7 +31,7 @@ class Searching(Module):
     def __init__(self, k: int) -> None:
         super().__init__()
         self.k = k
-        checked_count("k", self.k)
+        checked_whole("k", self.k)
         self.token = Token()
 
     async def forward(self, query: str, k: int | None = None) -> Prediction:
@@ -46,7 +47,7 @@ class Searching(Module):
             UsageError: a retriever returned something that is no list of passages, or k is below 1.
             InputError: the query is no text.
         """
-        wanted = checked_count("k", self.k if k is None else k)
+        wanted = checked_whole("k", self.k if k is None else k)
         if not isinstance(query, str):
             raise InputError(f"a query is a text, got {query!r:.80}. No retriever was asked.", field="query")
         with self._noted(query, wanted) as noted:
@@ -155,10 +156,3 @@ async def asked(function: Callable[..., Any], query: str, *rest: Any) -> Any:
         raise RetrieverError(
             f"`{name}` raised {type(error).__name__} for the query {query!r:.200}: {error}", query=query
         ) from error
-
-
-def checked_count(name: str, value: Any) -> int:
-    """Return a number of passages. Raises UsageError where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"`{name}` is {value!r}; it is a number of passages, a whole number of at least 1.")
-    return value

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import ConstraintError, UsageError
 from tuneful.program.runtime import settings
@@ -113,7 +113,7 @@ def _not_met(message: str, step: Step | None, site: Any) -> None:
 
 
 def _responsible(recorder: Recorder | None, target: Module | None) -> Step | None:
-    """Return the last step of the target that answered."""
+    """Return the last step of the target that answered: one of the innermost module that has any."""
     if recorder is None:
         return None
     paths = None
@@ -121,9 +121,12 @@ def _responsible(recorder: Recorder | None, target: Module | None) -> Step | Non
         paths = {recorder.path_of(p.token) for p in target.predictors()}
         if not paths:
             raise UsageError(f"the `target` of a constraint is a predictor or holds one, got {target!r:.80}.")
-    for step in reversed(recorder.trace.steps):
-        if step.outputs and not step.superseded and (paths is None or step.path in paths):
-            return step
+    around = _around.get()
+    while around is not None:
+        for step in reversed(around.steps):
+            if step.outputs and not step.superseded and (paths is None or step.path in paths):
+                return step
+        around = around.outer
     return None
 
 
@@ -176,23 +179,32 @@ class Replay:
 
     Args:
         steps: the steps that are given once more.
+        home: who recorded them, and what they gave.
         corrections: the answers that were turned down, oldest first.
         outer: that of a module around this one.
     """
 
     steps: list[Step]
+    home: Recorder
     corrections: list[Correction] = field(default_factory=list)
     outer: Replay | None = None
 
-    def take(self, path: str, inputs: Mapping[str, Any]) -> Step | None:
-        """Return the step that was asked the same, once."""
+    def take(self, path: str, inputs: Mapping[str, Any]) -> tuple[Step, Recorder] | None:
+        """Return the step that was asked the same, once, and who recorded it."""
         for index, step in enumerate(self.steps):
             if step.path == path and _same(step.inputs, inputs):
-                return self.steps.pop(index)
+                return self.steps.pop(index), self.home
         return self.outer.take(path, inputs) if self.outer else None
 
 
+_around: ContextVar[Retracing | None] = ContextVar("tuneful_retracing", default=None)
 _replay: ContextVar[Replay | None] = ContextVar("tuneful_replay", default=None)
+
+
+def took(step: Step) -> None:
+    """Tell the modules around this code of a step of theirs."""
+    if (around := _around.get()) is not None:
+        around.took(step)
 
 
 def retracing() -> bool:
@@ -203,14 +215,16 @@ def retracing() -> bool:
 def replayed(recorder: Recorder, path: str, inputs: Mapping[str, Any]) -> Prediction | None:
     """Return what a step gave before the run went back, and put it into the trace again; None: it must be asked."""
     replay = _replay.get()
-    step = replay.take(path, inputs) if replay else None
-    if step is None:
+    taken = replay.take(path, inputs) if replay else None
+    if taken is None:
         return None
-    steps = recorder.trace.steps
-    steps[:] = [s for s in steps if s is not step]
+    step, home = taken
+    home.trace.steps[:] = [s for s in home.trace.steps if s is not step]  # a part of the run may record it now
     step.superseded = False
-    steps.append(step)
-    return recorder.predictions[id(step)]
+    recorder.trace.steps.append(step)
+    recorder.predictions[id(step)] = home.predictions[id(step)]
+    took(step)
+    return home.predictions[id(step)]
 
 
 def corrections_of(path: str, inputs: Mapping[str, Any]) -> list[Correction]:
@@ -224,21 +238,44 @@ def corrections_of(path: str, inputs: Mapping[str, Any]) -> list[Correction]:
 
 
 class Retracing:
-    """Runs a `forward` again for as long as its constraints want it."""
+    """Runs a `forward` again for as long as its constraints want it: `with Retracing() as retracing`.
+
+    It knows the steps of its own run: those of modules that run beside it are none of its business.
+    """
 
     def __init__(self) -> None:
         self._recorder = current_recorder()
-        self._begun = len(self._recorder.trace.steps) if self._recorder else 0
+        self.outer = _around.get()
+        self._steps: dict[int, Step] = {}
         self._not_met = self._recorder.trace.events[_NOT_MET] if self._recorder else 0
         self._corrections: list[Correction] = []
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps of the run, those of its parts included, in the order in which they began."""
+        return list(self._steps.values())
+
+    def __enter__(self) -> Self:
+        self._token = _around.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _around.reset(self._token)
+
+    def took(self, step: Step) -> None:
+        """Add a step of this run, which is one of all runs around it too."""
+        self._steps.pop(id(step), None)  # one that is given once more comes last
+        self._steps[id(step)] = step
+        if self.outer is not None:
+            self.outer.took(step)
 
     @contextmanager
     def back(self, wish: Backtrack) -> Iterator[None]:
         """Prepare the next run; raises the wish where the step is not one of this module."""
         recorder, failed = self._recorder, wish.failed
-        steps = recorder.trace.steps[self._begun :] if recorder else []
+        steps, self._steps = self.steps, {}
         if not any(s is failed.step for s in steps):
-            raise wish
+            raise wish from None
         assert recorder is not None
         self._corrections.append(failed.correction)
         again = [s for s in steps if s is not failed.step and not s.superseded and id(s) in recorder.predictions]
@@ -246,7 +283,7 @@ class Retracing:
             step.superseded = True
         events = recorder.trace.events
         events -= Counter({_NOT_MET: events[_NOT_MET] - self._not_met})  # the next run says anew what is not met
-        token = _replay.set(Replay(again, self._corrections, _replay.get()))
+        token = _replay.set(Replay(again, recorder, self._corrections, _replay.get()))
         try:
             yield
         finally:

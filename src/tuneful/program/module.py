@@ -105,17 +105,17 @@ class Module:
     async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._is_predictor:
             return await self._forward(args, kwargs)
-        retracing = Retracing()
-        try:
-            return await self._once(args, kwargs)
-        except Backtrack as wish:
-            failed = wish
-        while True:
-            with retracing.back(failed):
-                try:
-                    return await self._once(args, kwargs)
-                except Backtrack as wish:
-                    failed = wish
+        with Retracing() as retracing:
+            try:
+                return await self._once(args, kwargs)
+            except Backtrack as wish:
+                failed = wish
+            while True:
+                with retracing.back(failed):
+                    try:
+                        return await self._once(args, kwargs)
+                    except Backtrack as wish:
+                        failed = wish
 
     async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if _is_async(self):
@@ -124,17 +124,17 @@ class Module:
 
     @watched("module", lambda self, args, kwargs: (self, self._by_name(args, kwargs)))
     def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        retracing = Retracing()
-        try:
-            return self._forward(args, kwargs)
-        except Backtrack as wish:
-            failed = wish
-        while True:
-            with retracing.back(failed):
-                try:
-                    return self._forward(args, kwargs)
-                except Backtrack as wish:
-                    failed = wish
+        with Retracing() as retracing:
+            try:
+                return self._forward(args, kwargs)
+            except Backtrack as wish:
+                failed = wish
+            while True:
+                with retracing.back(failed):
+                    try:
+                        return self._forward(args, kwargs)
+                    except Backtrack as wish:
+                        failed = wish
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by their names, as callbacks are told of them."""

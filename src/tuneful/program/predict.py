@@ -12,7 +12,16 @@ import pydantic
 from tuneful.adapters.select import AdapterLike, name_of
 from tuneful.errors import InputError, TunefulError, UsageError
 from tuneful.program.asking import Asking
-from tuneful.program.constraint import Constraint, Correction, corrected, corrections_of, repeated, replayed, retracing
+from tuneful.program.constraint import (
+    Constraint,
+    Correction,
+    corrected,
+    corrections_of,
+    repeated,
+    replayed,
+    retracing,
+    took,
+)
 from tuneful.program.demo_pool import DemoPool, Vectorizer, vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
@@ -176,6 +185,7 @@ class Predict(Module, Generic[T]):
         """Ask once, and keep what happens in the trace."""
         if recorder:
             recorder.trace.steps.append(step)
+            took(step)
         begun = time.perf_counter()
         try:
             predictor, inputs = self._corrected(step.inputs, corrections) if corrections else (self, step.inputs)
