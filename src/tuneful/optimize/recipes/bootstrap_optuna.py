@@ -9,16 +9,16 @@ from typing import Any
 from tuneful.errors import MissingExtraError, UsageError
 from tuneful.optimize.propose.demos import demo_paths
 from tuneful.optimize.strategies import race, selection, tpe
-from tuneful.optimize.strategies.pool import Pool, told
-from tuneful.optimize.teleprompter import Teleprompter
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
+from tuneful.optimize.strategies.pool import Pool
+from tuneful.optimize.strategies.pooled_race import PooledRace
+from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.module import Module
 
 #: Candidates that are proposed at once, from what is known by then.
 _WAVE = 4
 
 
-class BootstrapFewShotWithOptuna(Teleprompter):
+class BootstrapFewShotWithOptuna(PooledRace):
     """Choose for each predictor how many of the program's own successes it shows, and which, with Optuna's TPE.
 
     Use it where a program has several predictors, or where you can pay for many candidates: after a few of them, new
@@ -138,25 +138,6 @@ class BootstrapFewShotWithOptuna(Teleprompter):
     def _candidates(self, brief: Brief, state: State) -> list[Candidate]:
         return [{}, *(self._candidate(brief, state, point) for point in state["points"])]
 
-    # --- what came of it ---
-
-    def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the race's leader; before the race, the runs so far, in order."""
-        if state["race"] is None:
-            return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
-        return [self._candidates(brief, state)[race.ranking(state["race"])[0]]]
-
-    def ranked(self, brief: Brief, state: State) -> list[Ranked]:
-        """Return the candidates with their scores, best first."""
-        return selection.ranked(state["race"], self._candidates(brief, state)) if state["race"] else []
-
-    def found(self, brief: Brief, state: State) -> list[str]:
-        """Say what the teacher gave, and how the race went."""
-        return [told(state["pool"]), *([selection.line(state["race"])] if state["race"] else [])]
-
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts, of teacher and race together."""
-        few, many = self._pool.rollouts(brief)
-        least, _ = race.rollouts(2, len(brief.trainset), selection.BLOCK)
-        _, most = race.rollouts(self.num_candidate_programs + 1, len(brief.trainset), selection.BLOCK)
-        return (few + least, many + most)
+        return self._rollouts(brief, self.num_candidate_programs + 1)

@@ -7,14 +7,14 @@ from typing import Any
 
 from tuneful.errors import UsageError
 from tuneful.optimize.propose.demos import joined, labelled
-from tuneful.optimize.strategies import race, selection
-from tuneful.optimize.strategies.pool import Pool, told
-from tuneful.optimize.teleprompter import Teleprompter
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
+from tuneful.optimize.strategies import selection
+from tuneful.optimize.strategies.pool import Pool
+from tuneful.optimize.strategies.pooled_race import PooledRace
+from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.module import Module
 
 
-class BootstrapFewShotWithRandomSearch(Teleprompter):
+class BootstrapFewShotWithRandomSearch(PooledRace):
     """Draw demo sets at random from the program's own successes, and keep the best. Also called `BootstrapRS`.
 
     Which demos are shown matters, and nobody can tell beforehand which: this tries. The candidates are the program as
@@ -114,26 +114,9 @@ class BootstrapFewShotWithRandomSearch(Teleprompter):
             found.append(self._pool.demos(brief, rng.sample(kept, size), stream=f"draw {number}"))
         return [c for i, c in enumerate(found) if c not in found[:i]]
 
-    def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the race's leader; before the race, the runs so far, in order."""
-        if state["race"] is None:
-            return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
-        return [self._candidates(brief, state)[race.ranking(state["race"])[0]]]
-
-    def ranked(self, brief: Brief, state: State) -> list[Ranked]:
-        """Return the candidates with their scores, best first."""
-        return selection.ranked(state["race"], self._candidates(brief, state)) if state["race"] else []
-
-    def found(self, brief: Brief, state: State) -> list[str]:
-        """Say what the teacher gave, and how the race went."""
-        return [told(state["pool"]), *([selection.line(state["race"])] if state["race"] else [])]
-
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts, of teacher and race together."""
-        few, many = self._pool.rollouts(brief)
-        least, _ = race.rollouts(2, len(brief.trainset), selection.BLOCK)
-        _, most = race.rollouts(self.num_candidate_programs + 3, len(brief.trainset), selection.BLOCK)
-        return (few + least, many + most)
+        return self._rollouts(brief, self.num_candidate_programs + 3)
 
 
 #: Its short name.
