@@ -4,6 +4,7 @@ import pytest
 from cases import ABLE, parse, plan
 
 from tuneful.adapters.compact import CompactAdapter, labels
+from tuneful.spec.code import Code
 from tuneful.spec.fields import InputField, OutputField
 from tuneful.spec.signature import Signature
 
@@ -63,10 +64,48 @@ def test_two_fields_with_one_label_show_their_names():
     assert COMPACT.output_text(Same, {"b": "x", "c": "y"}) == "b: x\nC: y"
 
 
-def test_lone_free_text_has_no_grammar_and_everything_else_has():
-    assert plan(COMPACT, Signature("a -> b"), ABLE).grammar is None
+def test_lone_code_has_no_grammar_and_everything_else_has():
+    assert plan(COMPACT, Signature("a -> b").with_updated_fields("b", Code), ABLE).grammar is None
+    assert plan(COMPACT, Signature("a -> b"), ABLE).grammar is not None
     assert plan(COMPACT, Signature("a -> b: int"), ABLE).grammar is not None
     assert plan(COMPACT, Signature("a -> b, c"), ABLE).grammar is not None
+
+
+@pytest.mark.parametrize("type_", ["str", "str | None"])
+def test_a_lone_text_is_in_quotes_whatever_it_holds(type_):
+    lone = Signature(f"q -> answer: {type_}")
+    for text in ("Paris", '"Paris"', "Answer: Paris", "a\nAnswer: b", '{"answer": "x"}', "null", "<think>x</think>"):
+        written = COMPACT.output_text(lone, {"answer": text})
+        assert written.startswith('"')
+        assert "\n" not in written
+        assert (parse(COMPACT, lone, written).fields, parse(COMPACT, lone, written).salvages) == ({"answer": text}, ())
+    assert COMPACT.output_text(Signature("q -> answer: str | None"), {"answer": None}) == "null"
+    assert COMPACT.output_text(Signature("q -> answer: Literal['yes', 'no']"), {"answer": "yes"}) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "salvage"),
+    [
+        ('"Paris" is the capital.', "Paris", "text after the quotes"),
+        ('"Paris is the cap', "Paris is the cap", "quote not closed"),
+        ('"a \\d and a\nline', "a \\d and a\nline", "quote not closed"),
+        ('Answer: "Paris', "Paris", "quote not closed"),
+    ],
+)
+def test_of_a_lone_text_what_is_in_the_quotes_counts(text, value, salvage):
+    parsed = parse(COMPACT, Signature("q -> answer"), text)
+    assert parsed.fields == {"answer": value}
+    assert salvage in parsed.salvages
+
+
+@pytest.mark.parametrize("text", ["Paris", "It is Paris.", "Two\nlines"])
+def test_a_lone_text_without_its_quotes_is_read_as_it_stands(text):
+    assert parse(COMPACT, Signature("q -> answer"), text).fields == {"answer": text}
+
+
+def test_a_lone_text_that_breaks_off_is_given_without_the_quote_that_opened_it():
+    (section,) = COMPACT.partial(plan(COMPACT, Signature("q -> answer")), '"Paris is the cap')
+    assert (section.text, section.closed) == ("Paris is the cap", False)
 
 
 def test_prompt_is_shorter_than_that_of_any_other_adapter():

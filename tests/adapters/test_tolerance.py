@@ -2,6 +2,7 @@
 
 import datetime as dt
 import enum
+import json
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -287,7 +288,7 @@ def test_several_numbers_are_a_problem_that_names_them():
 def test_a_text_is_not_changed(name, text):
     adapter = ADAPTERS[name]
     written = adapter.output_text(lone(), {"answer": text})
-    assert text in written
+    assert (json.dumps(text)[1:-1] if name == "compact" else text) in written
     parsed = parse(adapter, lone(), written)
     assert (parsed.fields, parsed.salvages) == ({"answer": text}, ())
 

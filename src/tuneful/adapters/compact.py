@@ -14,9 +14,10 @@ from tuneful.adapters import gbnf, lark
 from tuneful.adapters.base import Adapter, Parsed, Plan, Section, Values, stops
 from tuneful.adapters.loose import MARKER_MISSING, before_first_mark, read_without_marks
 from tuneful.adapters.objects import read_members, read_object
-from tuneful.adapters.prefix import is_text, settled
+from tuneful.adapters.prefix import is_text, open_string, settled
+from tuneful.adapters.quotes import read_quoted
 from tuneful.adapters.thinking import begins_with_thoughts, spoken, strip_thinking
-from tuneful.adapters.values import ValueProblem, absent, read_value, type_text, write_value
+from tuneful.adapters.values import ValueProblem, absent, read_value, to_json_text, type_text, write_value
 from tuneful.adapters.wrapping import FENCE, LABEL, fence_held_back, opens_fence, without_closing_fence
 from tuneful.spec.code import is_code
 from tuneful.spec.fields import Field
@@ -29,11 +30,13 @@ _OBJECT_MAY_BEGIN = re.compile(r"\s*(?:```\w*\s*\Z|`{1,2}\Z|(?:```\w*\s*)?\{)")
 
 
 class CompactAdapter(Adapter):
-    """One line for each field, `Label: value`; a lone output is the bare value, with no label.
+    """One line for each field, `Label: value`; a lone output is the value without its label, a text in quotes.
 
     Further lines of a value are indented by two spaces, so a text can never open a field: a label counts only at the
-    start of a line. With a backend that takes grammars the answer is constrained to the labels and the types; a text of
-    a small model is then one line, of at most `lark.TEXT_LIMIT` characters or its `max_length`.
+    start of a line. A lone text is a JSON string: a small model that opened a quote closes it where the answer ends,
+    while one that writes bare goes on with a sentence of its own (docs/lab-notes.md). With a backend that takes
+    grammars the answer is constrained to the labels and the types; a text of a small model is then one line, of at
+    most `lark.TEXT_LIMIT` characters or its `max_length`.
 
     Cost: the fewest tokens of all adapters. Not for long or nested outputs of a large model: use JSON there.
     """
@@ -41,20 +44,22 @@ class CompactAdapter(Adapter):
     name = "compact"
 
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
-        """Return a plan with a grammar, unless the only output is unconstrained text or code, which stays free."""
+        """Return a plan with a grammar, unless the only output is code, which stays free."""
         outputs, shown = signature.output_fields, labels(signature)
         alone = next(iter(outputs.values())) if len(outputs) == 1 else None
-        free = alone and (alone.type is str or is_code(alone.type)) and not alone.constraints
-        if not capabilities.grammar or free:
+        lone = _lone_text(outputs)
+        if not capabilities.grammar or (alone and is_code(alone.type)):
             again = next(iter(signature.input_fields), None)  # a small model may go on with a case of its own
             ends = (f"\n{shown[again]}: ",) if again and capabilities.small else ()
             return Plan(signature, stop=stops(capabilities, *ends))
         if capabilities.grammar == "gbnf":
-            return Plan(signature, grammar=gbnf.lines(outputs, shown))
+            return Plan(signature, grammar=gbnf.quoted(lone) if lone else gbnf.lines(outputs, shown))
+        short = lark.shortness(capabilities, outputs)  # a small model that begins another line seldom finds an end
+        if lone:
+            return Plan(signature, grammar=lark.quoted(lone, short))
         first, *others = (f"{shown[n]}: " for n in outputs)
         write = write_value if alone else _indented
         heads = [""] if alone else [first, *(f"\n{head}" for head in others)]
-        short = lark.shortness(capabilities, outputs)  # a small model that begins another line seldom finds an end
         grammar = lark.answer(outputs, heads, "", write, short, one_line=capabilities.small)
         return Plan(signature, grammar=grammar)
 
@@ -69,7 +74,8 @@ class CompactAdapter(Adapter):
         if len(outputs) > 1:
             lines.append("Answer with one line for each: " + ", ".join(f"{shown[n]}" for n in outputs) + ".")
         else:
-            lines.append(f"Answer with the {shown[next(iter(outputs))].lower()} only.")
+            quotes = ", in double quotes" if _lone_text(outputs) else ""
+            lines.append(f"Answer with the {shown[next(iter(outputs))].lower()} only{quotes}.")
         return "\n\n".join(lines)
 
     def input_text(self, signature: Signature, values: Values) -> str:
@@ -77,16 +83,17 @@ class CompactAdapter(Adapter):
         return _lines(signature.input_fields, labels(signature), values)
 
     def output_text(self, signature: Signature, values: Values) -> str:
-        """Return the outputs as labelled lines, a lone one bare."""
+        """Return the outputs as labelled lines, a lone one without its label."""
         outputs = signature.output_fields
         if len(outputs) > 1:
             return _lines(outputs, labels(signature), values)
         ((name, field),) = outputs.items()
         if name not in values:
             return ""
+        if _lone_text(outputs):
+            return to_json_text(field, values[name])
         text = write_value(field, values[name])
-        label = _label_at_start(labels(signature)[name])
-        if label.match(text) or begins_with_thoughts(text, outputs) or (is_text(field) and _own_object(text, outputs)):
+        if _label_at_start(labels(signature)[name]).match(text) or begins_with_thoughts(text, outputs):
             return json.dumps(text, ensure_ascii=False)  # bare, it would read as a label or a thought and be taken off
         return text
 
@@ -128,6 +135,8 @@ class CompactAdapter(Adapter):
             return []
         if len(outputs) == 1:
             ((name, field),) = outputs.items()
+            if body.startswith('"') and _lone_text(outputs):
+                return [_string_begun(name, body)]
             bare = "" if _label_begun((marks.shown[name],)).fullmatch(body) else marks.alone.sub("", body, 1)
             told = "" if _OBJECT_MAY_BEGIN.match(bare) else settled(field, bare, closed=False)
             return [Section(name, told, closed=False)] if bare.strip() else []
@@ -149,6 +158,20 @@ def labels(signature: Signature) -> Mapping[str, str]:
     return {n: label if counts.count(label.casefold()) == 1 else n for n, label in shown.items()}
 
 
+def _lone_text(outputs: Mapping[str, Field]) -> Field | None:
+    """Return the only output where it is a text, which is written in quotes."""
+    field, *others = outputs.values()
+    return field if is_text(field) and not others else None
+
+
+def _string_begun(name: str, body: str) -> Section:
+    """Return what a text in quotes says so far."""
+    try:
+        return Section(name, json.loads(body), closed=True)
+    except ValueError:
+        return Section(name, open_string(body, 1), closed=False)
+
+
 def _lone(
     body: str, text: str, outputs: Mapping[str, Field], label: re.Pattern[str], salvages: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -162,6 +185,8 @@ def _lone(
         return read_members(own, outputs, salvages)
     if not bare.strip():
         return ({}, {}) if is_text(field) else read_without_marks(body, text, outputs, salvages)
+    if is_text(field) and bare.startswith('"'):
+        bare = to_json_text(field, read_quoted(bare, noted))
     try:
         read = {name: read_value(field, bare, noted)}
     except ValueProblem as problem:

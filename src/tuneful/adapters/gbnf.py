@@ -17,12 +17,13 @@ from tuneful.spec.types import NoneType, choices, members
 TEXT_LIMIT = 800
 _CODE_LINES = 60
 
+_CHARACTER = r"""char ::= [^"\\\x00-\x1F] | "\\" ["\\/bfnrt]"""
 _JSON_RULES = """\
 object ::= "{" ws (pair ("," ws pair)*)? "}"
 pair ::= string ":" ws value
 array ::= "[" ws (value ("," ws value)*)? "]"
 value ::= object | array | string | number | "true" | "false" | "null"
-string ::= "\\"" ([^"\\\\\\x00-\\x1F] | "\\\\" ["\\\\/bfnrt])* "\\""
+string ::= "\\"" char* "\\""
 number ::= integer ("." [0-9]{1,15})?
 integer ::= "-"? ("0" | [1-9] [0-9]{0,14})
 ws ::= " "?
@@ -40,7 +41,15 @@ def lines(outputs: Mapping[str, Field], labels: Mapping[str, str]) -> str:
     root = ' "\\n" '.join(parts)
     text = "\n".join([f"root ::= {root}", *rules])
     shared = ("object", "array", "number", "integer", "string", "value")
-    return f"{text}\n{_JSON_RULES}" if any(w in text for w in shared) else text
+    return f"{text}\n{_JSON_RULES}{_CHARACTER}" if any(w in text for w in shared) else text
+
+
+def quoted(field: Field) -> str:
+    """Return the grammar of an answer that is one text in quotes, or null where the field may be None."""
+    constraints = dict(field.constraints)
+    limit, least = min(constraints.get("max_length", TEXT_LIMIT), TEXT_LIMIT), max(1, constraints.get("min_length", 1))
+    none = ' | "null"' if NoneType in members(field.type) else ""
+    return f'root ::= "\\"" char{{{least},{max(limit, least)}}} "\\""{none}\n{_CHARACTER}'
 
 
 def _text(literal: str) -> str:

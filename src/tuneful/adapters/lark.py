@@ -94,6 +94,18 @@ def json_object(outputs: Mapping[str, Field], short: int | None) -> str:
     return _HEAD + "\n".join([f"answer: {' '.join(parts)} {_literal('}')}", *rules]) + "\n"
 
 
+def quoted(field: Field, short: int | None) -> str:
+    """Return the grammar of an answer that is one text in quotes, or null where the field may be None."""
+    none = '"null" | ' if NoneType in members(field.type) else ""
+    text = _json({"minLength": 1, **_string(json_schema(field.annotation))}, short)
+    return f"{_HEAD}answer: {none}text\ntext: {text}\n"
+
+
+def _string(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a text's schema that is of a string."""
+    return next((part for part in schema.get("anyOf", ()) if part.get("type") == "string"), schema)
+
+
 def _field(
     name: str, field: Field, following: str, write: Writer, short: int | None, *, one_line: bool
 ) -> Iterator[str]:
