@@ -101,27 +101,32 @@ class Meter:
             BudgetExceeded: a limit is reached; the request must not leave.
             NotConfiguredError: there is a limit in dollars and the model has no known price.
         """
-        limit = self.budget
         with self._lock:
-            if limit is _UNLIMITED:
-                self._departed += 1
-                return
-            spent = self._total
-            if limit.usd is not None and not priced:
-                raise NotConfiguredError(
-                    f"the budget has a limit in dollars, but the price of `{model}` is not known. "
-                    "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
-                )
-            if limit.calls is not None and self._departed >= limit.calls:
-                raise _exceeded(limit, "calls", f"{self._departed} calls")
-            if limit.tokens is not None and spent.total_tokens >= limit.tokens:
-                raise _exceeded(limit, "tokens", f"{spent.total_tokens} tokens")
-            cost = spent.cost_usd or 0.0
-            if limit.usd is not None and cost > 0 and cost >= limit.usd:  # free models go on under `usd=0`
-                raise _exceeded(limit, "usd", f"{cost:.4f} dollars")
-            if limit.seconds is not None and self.seconds >= limit.seconds:
-                raise _exceeded(limit, "seconds", f"{self.seconds:.1f} seconds")
+            if self.budget is not _UNLIMITED:
+                if self.budget.usd is not None and not priced:
+                    raise NotConfiguredError(
+                        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
+                        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
+                    )
+                self._check()
             self._departed += 1
+
+    def check(self) -> None:
+        """Raise BudgetExceeded where a limit is reached: for work that sends no requests, such as training."""
+        with self._lock:
+            self._check()
+
+    def _check(self) -> None:
+        limit, spent = self.budget, self._total
+        if limit.calls is not None and self._departed >= limit.calls:
+            raise _exceeded(limit, "calls", f"{self._departed} calls")
+        if limit.tokens is not None and spent.total_tokens >= limit.tokens:
+            raise _exceeded(limit, "tokens", f"{spent.total_tokens} tokens")
+        cost = spent.cost_usd or 0.0
+        if limit.usd is not None and cost > 0 and cost >= limit.usd:  # free models go on under `usd=0`
+            raise _exceeded(limit, "usd", f"{cost:.4f} dollars")
+        if limit.seconds is not None and self.seconds >= limit.seconds:
+            raise _exceeded(limit, "seconds", f"{self.seconds:.1f} seconds")
 
     def stay(self) -> None:
         """Take back a `depart`: another meter in force refused the request, so it has not left."""

@@ -26,19 +26,20 @@ from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
 from tuneful.optimize.identity import fingerprint, hash_of, key_of, metric_fingerprint
 from tuneful.optimize.interrupt import Stop, Stopped
+from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.task import SMALLEST_SPLIT, Task, check_history, check_rows, check_student, check_teacher, split
-from tuneful.optimize.teaching import as_taught, taught_paths
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.program.runtime import context, current_cache, rollout, settings
+from tuneful.program.teaching import as_taught, taught_paths
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
@@ -116,15 +117,24 @@ class Loop:
 
     async def _search(self) -> None:
         with self.chronicle.during("search", self.recipe.rollouts(self.brief)[1]):
-            while trials := self.recipe.ask(self.brief, self.state):
-                results = []
-                for trial in trials:
-                    results.append((trial, await self._run(trial)))
-                    self.chronicle.trial(*results[-1])
-                self.state = self.recipe.tell(self.brief, self.state, results)
+            while True:
+                if jobs := self.recipe.jobs(self.brief, self.state):
+                    found = await gather_bounded(jobs, self._do, in_flight(None, self.student))
+                    self.state = self.recipe.done(self.brief, self.state, list(zip(jobs, found, strict=True)))
+                elif trials := self.recipe.ask(self.brief, self.state):
+                    results = []
+                    for trial in trials:
+                        results.append((trial, await self._run(trial)))
+                        self.chronicle.trial(*results[-1])
+                    self.state = self.recipe.tell(self.brief, self.state, results)
+                else:
+                    break
                 _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
 
     # --- running ---
+
+    async def _do(self, job: Job) -> Any:
+        return await result_of(job, self.recipe, self.brief, self.journal, self.meter, self.chronicle)
 
     def _ambient(self) -> dict[str, Any]:
         """Return settings of the run.
@@ -313,6 +323,7 @@ def _brief(loop: Loop) -> Brief:
         trainset=loop.search,
         seed=loop.task.seed,
         teacher_has_demos=any(p.demos or p.demo_pool.rows for p in loop.teacher.predictors()),
+        student=loop.student,
     )
 
 

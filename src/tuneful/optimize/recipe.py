@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.module import Module
 
 
 class Recipe:
     """The part of a teleprompter that is its own.
 
-    All methods are pure: the state is JSON, and chance comes from `brief.stream(name)` only, so that the loop can
-    stop and go on anywhere.
+    All methods but `work` are pure: the state is JSON, and chance comes from `brief.stream(name)` only, so that the
+    loop can stop and go on anywhere.
 
     Attributes:
         metric: the user's metric, or None for a recipe that scores nothing.
@@ -29,8 +29,27 @@ class Recipe:
         """Return the first state."""
         return {}
 
+    def jobs(self, brief: Brief, state: State) -> list[Job]:
+        """Return work to do before the next trials; none where there is none. It is done side by side."""
+        return []
+
+    async def work(self, brief: Brief, job: Job) -> Any:
+        """Do a job and return its result as JSON values. Not pure: it may ask models, and train them.
+
+        It is done once: the journal keeps the result. Models that it asks are metered and cached like all others.
+        """
+        raise NotImplementedError(f"{type(self).__name__} asks for jobs and must define work()")
+
+    def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
+        """Return the state after jobs; the result of one that failed is None."""
+        raise NotImplementedError(f"{type(self).__name__} asks for jobs and must define done()")
+
+    def decides(self, job: Job) -> Any:
+        """Return what else decides a job's result, as JSON values: which model is asked, say."""
+        return None
+
     def ask(self, brief: Brief, state: State) -> list[Trial]:
-        """Return the trials to run next; none when the search is over."""
+        """Return the trials to run next; none (and no jobs) when the search is over."""
         return []
 
     def tell(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:

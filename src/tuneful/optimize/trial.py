@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuneful.program.module import Module
 from tuneful.program.parameter import Parameter
 from tuneful.spec.example import Example
 from tuneful.spec.signature import Signature
@@ -28,6 +29,7 @@ class Brief:
         trainset: the rows to search on.
         seed: where all chance comes from, through `stream`.
         teacher_has_demos: whether the teacher brings demos of its own.
+        student: the program itself, not to be changed; None only where a recipe is tried without a loop.
     """
 
     parameters: Mapping[str, Parameter]
@@ -35,6 +37,7 @@ class Brief:
     trainset: Sequence[Example]
     seed: int
     teacher_has_demos: bool = False
+    student: Module | None = None
 
     def stream(self, name: str) -> random.Random:
         """Return the random stream of a name: the same for a seed, whatever other streams are used for."""
@@ -83,6 +86,19 @@ class Outcome:
     status: str
     steps: tuple[Mapping[str, Any], ...]
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work of a recipe that is no rollout: a program of its own proposes something, or a model is trained.
+
+    Args:
+        name: what kind of work, such as "proposal" or "training"; costs are shown under it.
+        inputs: what it is given, as JSON values: all that decides its result but the recipe's settings.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""A recipe's jobs, done once each: their results are kept in the journal, with what they cost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from tuneful.backends.budget import Meter
+from tuneful.backends.metered import current_phase, metered, phase
+from tuneful.errors import AdapterParseError, LMError
+from tuneful.optimize.chronicle import Chronicle
+from tuneful.optimize.identity import hash_of
+from tuneful.optimize.recipe import Recipe
+from tuneful.optimize.trial import Brief, Job
+from tuneful.store.journal import Journal
+from tuneful.wire.response import Usage
+
+_log = logging.getLogger(__name__)
+
+
+async def result_of(
+    job: Job, recipe: Recipe, brief: Brief, journal: Journal, meter: Meter, chronicle: Chronicle
+) -> Any:
+    """Return the result of a job, from the journal or by doing it; None where its model gave none.
+
+    A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report.
+    """
+    key = hash_of([type(recipe).__qualname__, job.name, dict(job.inputs), recipe.decides(job)])
+    record = journal.read(key)
+    if record is None and (other := journal.of_others(key)) is not None:
+        record = {**other[1], "usage": Usage().to_json()}  # that run has paid for it
+        journal.write(key, record)
+    with phase(job.name):
+        if record is not None:
+            meter.restore(Usage(**record["usage"]), current_phase())
+            return record["result"]
+        own, begun = Meter(), time.monotonic()
+        try:
+            with metered(own):
+                result = await recipe.work(brief, job)
+        except (AdapterParseError, LMError) as error:
+            chronicle.warnings[f"{job.name} failed"] += 1
+            _log.warning("%s failed: %s", job.name, error)
+            return None
+    seconds = time.monotonic() - begun
+    journal.write(key, {"job": job.name, "result": result, "usage": own.usage.to_json(), "seconds": seconds})
+    return result

@@ -1,0 +1,119 @@
+"""Jobs of a recipe: done once, metered, kept in the journal, and never the end of a compile."""
+
+import pytest
+
+import tuneful as tf
+from tuneful.optimize.teleprompter import Teleprompter
+from tuneful.optimize.trial import Job, Trial
+from tuneful.testing import ScriptedLM
+
+QA = tf.Predict("question -> answer")
+PROPOSER = tf.Predict(tf.Signature("instructions, number: int -> proposal", "Write better instructions."))
+
+
+class Proposing(Teleprompter):
+    """Asks a program for instructions and takes those that score best."""
+
+    def __init__(self, metric, prompt_model, number=3):
+        self.metric, self.prompt_model, self.number = metric, prompt_model, number
+
+    def init(self, brief):
+        return {"proposed": None, "scores": None}
+
+    def jobs(self, brief, state):
+        given = brief.parameters["instructions"].value
+        wanted = range(self.number) if state["proposed"] is None else ()
+        return [Job("proposal", {"instructions": given, "number": i}) for i in wanted]
+
+    async def work(self, brief, job):
+        with tf.context(lm=self.prompt_model):
+            return (await PROPOSER.acall(**job.inputs)).proposal
+
+    def decides(self, job):
+        return self.prompt_model.endpoint
+
+    def done(self, brief, state, results):
+        return {**state, "proposed": [text for _, text in results if text is not None]}
+
+    def ask(self, brief, state):
+        if state["scores"] is not None or not state["proposed"]:
+            return []
+        return [Trial({"instructions": text}, tuple(range(len(brief.trainset)))) for text in state["proposed"]]
+
+    def tell(self, brief, state, results):
+        return {**state, "scores": [sum(o.score or 0 for o in outcomes) for _, outcomes in results]}
+
+    def finalists(self, brief, state):
+        scores = state["scores"] or []
+        return [{"instructions": state["proposed"][scores.index(max(scores))]}] if scores else []
+
+
+def task_model(request):
+    """Answer rightly where the instructions are the good ones."""
+    number = request.messages[-1].content.rsplit("q", 1)[1].split()[0]
+    good = "Be right." in request.messages[0].content
+    return f"[[ ## answer ## ]]\n{'a' if good else 'b'}{number}"
+
+
+def proposals(request):
+    return "[[ ## proposal ## ]]\n" + ("Be right." if request.messages[-1].content.rstrip().endswith("1") else "Try.")
+
+
+def compiled(rows, metric, proposer=proposals, **options):
+    lm, prompt_model = ScriptedLM(task_model), ScriptedLM(proposer)
+    teleprompter = Proposing(metric, prompt_model)
+    with tf.context(lm=lm, cache=False):
+        program = teleprompter.compile(QA, trainset=rows(20), valset=rows(40, start=100), **options)
+    return program, lm, prompt_model
+
+
+def test_what_a_job_proposes_is_tried_and_what_it_cost_is_told(rows, metric):
+    program, _, prompt_model = compiled(rows, metric)
+
+    assert program.report.verdict == "better"
+    assert program.signature.instructions == "Be right."
+    assert len(prompt_model.requests) == 3
+    assert program.report.evidence.phases["proposal"].calls == 3
+    assert program.report.usage.calls == 3 + 2 * 20 + 2 * 40  # two proposals were the same
+
+
+def test_a_job_is_done_once_whoever_runs_the_script_again(rows, metric, tmp_path):
+    with tf.context(journal=tmp_path / "journal.sqlite"):
+        first, _, _ = compiled(rows, metric, run="a")
+        again, lm, prompt_model = compiled(rows, metric, run="a")
+        other, _, third = compiled(rows, metric, run="b", history="a")
+
+    assert (len(lm.requests), len(prompt_model.requests), len(third.requests)) == (0, 0, 0)
+    assert again.dump_state()["parameters"] == first.dump_state()["parameters"] == other.dump_state()["parameters"]
+    assert again.report.usage.calls == first.report.usage.calls
+
+
+def test_a_job_that_fails_is_counted_and_the_search_goes_on(rows, metric, tmp_path):
+    def broken(request):
+        if request.messages[-1].content.rstrip().endswith("2"):
+            raise tf.LMServerError("overloaded")
+        return proposals(request)
+
+    with tf.context(journal=tmp_path / "journal.sqlite"):
+        program, _, _ = compiled(rows, metric, broken, run="a")
+        again, _, prompt_model = compiled(rows, metric, run="a")
+
+    assert program.report.verdict == "better"
+    assert program.report.warnings["proposal failed"] == 1
+    assert len(prompt_model.requests) == 1  # the one that failed
+    assert again.report.warnings.get("proposal failed", 0) == 0
+
+
+def test_a_budget_holds_for_jobs_too(rows, metric):
+    program, lm, prompt_model = compiled(rows, metric, budget=tf.Budget(calls=2))
+
+    assert len(prompt_model.requests) + len(lm.requests) == 2
+    assert "calls was reached" in program.report.stop_reason
+
+
+def test_a_recipe_that_asks_for_jobs_must_do_them(rows, metric):
+    class Idle(Proposing):
+        work = Teleprompter.work
+
+    with pytest.raises(NotImplementedError, match="work"):
+        Idle(metric, ScriptedLM(proposals)).compile(QA, trainset=rows(20))
