@@ -3,6 +3,8 @@
 import pytest
 
 import tuneful as tf
+from tuneful.optimize.teleprompter import Teleprompter
+from tuneful.optimize.trial import Trial
 from tuneful.store.runs import Runs
 
 QA = tf.Predict("question -> answer")
@@ -131,3 +133,34 @@ def test_prompts_that_are_only_looked_at_are_told_to_nobody(rows, metric, landsc
         tf.BootstrapFewShot(metric=metric).compile(QA, trainset=rows(40), valset=rows(20, start=500))
 
     assert formats.count == len(lm.requests)
+
+
+def test_a_recipe_may_name_what_a_candidate_was_made_from(rows, metric, landscape):
+    first, child = {"instructions": "One."}, {"sampling": {"temperature": 0.5}}
+
+    class Evolving(Teleprompter):
+        def __init__(self, metric):
+            self.metric = metric
+
+        def ask(self, brief, state):
+            if state:
+                return []
+            return [
+                Trial(first, (0, 1)),
+                Trial(child, (0, 1), parent=first),
+                Trial({"instructions": "Two."}, (0,), parent={}),
+            ]
+
+        def tell(self, brief, state, results):
+            return {"over": True}
+
+        def finalists(self, brief, state):
+            return [child]
+
+    with tf.context(lm=landscape(0.3, 0.9)):
+        compiled = Evolving(metric).compile(tf.Predict("question -> answer"), trainset=rows(20))
+
+    numbers = {str(t.candidate): (t.number, t.parent) for t in compiled.report.evidence.tried}
+    assert numbers[str(child)][1] == numbers[str(first)][0]
+    assert numbers[str(first)][1] is None
+    assert numbers[str({"instructions": "Two."})][1] is None

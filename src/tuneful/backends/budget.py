@@ -111,6 +111,15 @@ class Meter:
                 self._check()
             self._departed += 1
 
+    @property
+    def over(self) -> bool:
+        """Whether a limit is reached."""
+        try:
+            self.check()
+        except BudgetExceeded:
+            return True
+        return False
+
     def check(self) -> None:
         """Raise BudgetExceeded where a limit is reached: for work that sends no requests, such as training."""
         with self._lock:

@@ -113,8 +113,8 @@ class Chronicle:
         scores = {o.row: o.score for o in outcomes if o.score is not None}
         if trial.who == "student" and scores:
             key = hash_of(trial.candidate)
-            number = len(self._candidates) + 1
-            self._candidates.setdefault(key, _Measuring(trial.candidate, number)).scores.update(scores)
+            made = _Measuring(trial.candidate, len(self._candidates) + 1, trial.parent)
+            self._candidates.setdefault(key, made).scores.update(scores)
             self._rate()
         self._note_origins(trial, outcomes)
         usage = self._meter.usage
@@ -184,7 +184,7 @@ class Chronicle:
         earlier: list[_Measuring] = []
         parents: dict[int, int | None] = {}
         for one in self._candidates.values():
-            parents[one.number] = _closest(one.candidate, earlier) if one.candidate else None
+            parents[one.number] = self._parent(one, earlier)
             earlier.append(one)
         ranked = self._ranked()
         kept = [
@@ -199,6 +199,13 @@ class Chronicle:
             for c in ranked[:MOST_TRIED]
         ]
         return kept, len(ranked) - len(kept)
+
+    def _parent(self, one: _Measuring, earlier: Sequence[_Measuring]) -> int | None:
+        """Return the number of what a candidate was made from; None is the original program."""
+        if one.parent is None:
+            return _closest(one.candidate, earlier) if one.candidate else None
+        known = self._candidates.get(hash_of(one.parent))
+        return known.number if known is not None and one.parent else None
 
     def _note_origins(self, trial: Trial, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -230,11 +237,12 @@ class Chronicle:
 
 
 class _Measuring:
-    """A candidate and its scores by search row."""
+    """A candidate, what it was made from where that is known, and its scores by search row."""
 
-    def __init__(self, candidate: Candidate, number: int) -> None:
+    def __init__(self, candidate: Candidate, number: int, parent: Candidate | None) -> None:
         self.candidate = candidate
         self.number = number
+        self.parent = parent
         self.scores: dict[int, float] = {}
 
     @property

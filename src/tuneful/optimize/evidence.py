@@ -151,11 +151,11 @@ def texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): as_text(value) for name, value in values.items()}
 
 
-def outputs_of(prediction: Any) -> dict[str, str]:
-    """Return what a program returned, as texts."""
+def outputs_of(prediction: Any) -> dict[str, Any]:
+    """Return what a program returned, as JSON values."""
     if prediction is None:
         return {}
-    return texts(prediction.to_dict() if isinstance(prediction, Example) else {"returned": as_text(prediction)})
+    return prediction.to_dict() if isinstance(prediction, Example) else {"returned": as_text(prediction)}
 
 
 def paired(
@@ -171,6 +171,6 @@ def paired(
 def _answer(record: Mapping[str, Any]) -> Answer:
     outputs = record.get("outputs")
     if outputs is None:  # a journal of an earlier version
-        outputs = texts(record["steps"][-1]["outputs"]) if record["steps"] else {}
+        outputs = record["steps"][-1]["outputs"] if record["steps"] else {}
     failed = record["error"].strip().splitlines()[-1] if record["error"] else None
-    return Answer(outputs, record["score"], record["status"], record["feedback"] or failed)
+    return Answer(texts(outputs), record["score"], record["status"], record["feedback"] or failed)

@@ -32,7 +32,7 @@ async def result_of(
         record = {**other[1], "usage": Usage().to_json()}  # that run has paid for it
         journal.write(key, record)
     with phase(job.name):
-        if record is not None:
+        if record is not None and (record["result"] is None or recipe.usable(record["result"])):
             meter.restore(Usage(**record["usage"]), current_phase())
             return record["result"]
         own, begun = Meter(), time.monotonic()

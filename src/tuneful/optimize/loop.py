@@ -33,7 +33,7 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.task import SMALLEST_SPLIT, Task, check_history, check_rows, check_student, check_teacher, split
-from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
@@ -68,7 +68,7 @@ class Loop:
         self.taught = taught_paths(self.teacher, self.student)
         self.brief = _brief(self)
         check_rows(self.task, run=self.recipe.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
-        check_teacher(self.task, related=bool(self.taught))
+        check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
         self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
         self._accounted: set[str] = set()
@@ -322,8 +322,9 @@ def _brief(loop: Loop) -> Brief:
         signatures={path: p.signature for path, p in loop.student.named_predictors()},
         trainset=loop.search,
         seed=loop.task.seed,
-        teacher_has_demos=any(p.demos or p.demo_pool.rows for p in loop.teacher.predictors()),
+        teacher_has_demos=has_demos(loop.teacher),
         student=loop.student,
+        own_teacher=loop.task.teacher is None,
     )
 
 

@@ -19,11 +19,13 @@ class Recipe:
         metric: the user's metric, or None for a recipe that scores nothing.
         teacher_settings: settings in force while the teacher runs, such as {"lm": tf.LM(...)}.
         num_threads: rollouts in flight; None leaves it to the setting.
+        related_teacher: whether a teacher must share predictors with the student.
     """
 
     metric: Callable[..., Any] | Module | None = None
     teacher_settings: dict[str, Any] | None = None
     num_threads: int | None = None
+    related_teacher: bool = True
 
     def init(self, brief: Brief) -> State:
         """Return the first state."""
@@ -47,6 +49,10 @@ class Recipe:
     def decides(self, job: Job) -> Any:
         """Return what else decides a job's result, as JSON values: which model is asked, say."""
         return None
+
+    def usable(self, result: Any) -> bool:
+        """Say whether the result of a job, as the journal has it, still holds: what it names may be gone."""
+        return True
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
         """Return the trials to run next; none (and no jobs) when the search is over."""

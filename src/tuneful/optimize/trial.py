@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tuneful.program.module import Module
 from tuneful.program.parameter import Parameter
 from tuneful.spec.example import Example
 from tuneful.spec.signature import Signature
+
 
 #: Values by parameter path, put on top of the program's own.
 Candidate = dict[str, Any]
@@ -30,6 +31,7 @@ class Brief:
         seed: where all chance comes from, through `stream`.
         teacher_has_demos: whether the teacher brings demos of its own.
         student: the program itself, not to be changed; None only where a recipe is tried without a loop.
+        own_teacher: whether the student is its own teacher.
     """
 
     parameters: Mapping[str, Parameter]
@@ -38,6 +40,18 @@ class Brief:
     seed: int
     teacher_has_demos: bool = False
     student: Module | None = None
+    own_teacher: bool = True
+
+    def of(self, student: Module, *, seed: int) -> Brief:
+        """Return the brief for another state of the program, and another seed."""
+        return replace(
+            self,
+            parameters=student.parameters(),
+            signatures={path: p.signature for path, p in student.named_predictors()},
+            seed=seed,
+            student=student,
+            teacher_has_demos=has_demos(student) if self.own_teacher else self.teacher_has_demos,
+        )
 
     def stream(self, name: str) -> random.Random:
         """Return the random stream of a name: the same for a seed, whatever other streams are used for."""
@@ -59,6 +73,7 @@ class Trial:
         sample: 0 is the ordinary run; others are independent repetitions, sampled anew.
         leave_out: run each row without the demos that were made from it, so that it cannot copy its own answer.
         bootstrapping: whether the metric gets the trace, and may be stricter.
+        parent: what the candidate was made from, for the report's tree; None leaves it to how alike candidates are.
     """
 
     candidate: Candidate
@@ -67,6 +82,7 @@ class Trial:
     sample: int = 0
     leave_out: bool = False
     bootstrapping: bool = False
+    parent: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -114,3 +130,8 @@ class Ranked:
     candidate: Candidate
     score: float
     rows: int
+
+
+def has_demos(program: Module) -> bool:
+    """Say whether a program brings demos."""
+    return any(p.demos or p.demo_pool.rows for p in program.predictors())

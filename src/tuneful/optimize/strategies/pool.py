@@ -35,6 +35,7 @@ class Pool:
         metric_threshold: least score of a run that is kept. None keeps every run with a score other than 0.
         judged: whether there is a metric; without one, every run that ends is kept.
         counterexamples: keep in a demo also the answer that a constraint had turned down, and its message.
+        answers: keep what the whole run answered, beside its steps.
     """
 
     max_bootstrapped_demos: int = 4
@@ -44,6 +45,7 @@ class Pool:
     metric_threshold: float | None = None
     judged: bool = True
     counterexamples: bool = False
+    answers: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("max_bootstrapped_demos", 0), ("max_labeled_demos", 0), ("max_rounds", 1)):
@@ -76,7 +78,8 @@ class Pool:
         why: Counter[str] = Counter(state["why"])
         for outcome in outcomes:
             if self._succeeded(outcome):
-                kept.append({"row": outcome.row, "score": outcome.score, "steps": _plain(outcome.steps)})
+                answer = {"outputs": outcome.detail["outputs"]} if self.answers else {}
+                kept.append({"row": outcome.row, "score": outcome.score, "steps": _plain(outcome.steps), **answer})
             else:
                 failed.append(outcome.row)
                 why[outcome.status if outcome.status != "ok" else "score too low"] += 1
@@ -128,4 +131,4 @@ def told(state: State) -> str:
 
 def _plain(steps: Sequence[Any]) -> list[dict[str, Any]]:
     used = [s for s in steps if not s.get("superseded")]
-    return [{n: s[n] for n in ("path", "inputs", "outputs", "correction") if n in s} for s in used]
+    return [{n: s[n] for n in ("path", "inputs", "outputs", "noted", "correction") if n in s} for s in used]
