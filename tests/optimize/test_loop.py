@@ -280,3 +280,17 @@ def test_law_2_a_killed_compile_goes_on_to_the_same_program_and_pays_for_no_fini
     replayed, counted = map(int, out.split())
     assert replayed > 50
     assert counted == len(calls) - 1  # what was spent before the kills is in the account
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("calls", 400), ("tokens", 40_000)])
+def test_a_search_leaves_of_the_budget_what_the_comparison_needs(rows, metric, landscape, kind, limit):
+    teleprompter = tf.BootstrapFewShotWithRandomSearch(metric=metric, max_bootstrapped_demos=2, max_labeled_demos=2)
+    with tf.context(lm=landscape(0.3, 0.9), num_threads=8):
+        report = teleprompter.compile(
+            QA, trainset=rows(150), valset=rows(80, start=500), budget=tf.Budget(**{kind: limit})
+        ).report
+
+    assert report.verdict == "better"
+    assert f"the budget's limit on {kind} leaves the comparison" in report.stop_reason
+    assert report.baseline.n == report.best.n == 80
+    assert {"calls": report.usage.calls, "tokens": report.usage.total_tokens}[kind] <= limit

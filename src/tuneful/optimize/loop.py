@@ -32,6 +32,7 @@ from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
+from tuneful.optimize.reserve import Reserve
 from tuneful.optimize.task import SMALLEST_SPLIT, Task, check_history, check_rows, check_student, check_teacher, split
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
@@ -71,6 +72,9 @@ class Loop:
         check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
         self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
+        self.reserve = Reserve(self.meter)
+        self.curtailed = ""
+        self.compares = bool(self.held_out) and self.metric is not None
         self._accounted: set[str] = set()
 
     async def run(self) -> Any:
@@ -96,9 +100,9 @@ class Loop:
         records: list[list[Mapping[str, Any]]] = []
         with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
             check_history(self.journal, self.task)
-            reason = await self._until_stopped("search", self._search())
-            finalists = [c for c in self.recipe.finalists(self.brief, self.state) if c]
-            if finalists and self.held_out and self.metric is not None and not self.stop.requested:
+            reason = await self._until_stopped("search", self._search()) or self.curtailed
+            finalists = self._finalists()
+            if finalists and self.compares and not self.stop.requested:
                 records = [[] for _ in range(len(finalists) + 1)]
                 reason = await self._until_stopped("comparison", self._compare([{}, *finalists], records)) or reason
         verdict = self._verdict(finalists, records, reason)
@@ -121,15 +125,39 @@ class Loop:
                 if jobs := self.recipe.jobs(self.brief, self.state):
                     found = await gather_bounded(jobs, self._do, in_flight(None, self.student))
                     self.state = self.recipe.done(self.brief, self.state, list(zip(jobs, found, strict=True)))
-                elif trials := self.recipe.ask(self.brief, self.state):
+                elif asked := self.recipe.ask(self.brief, self.state):
+                    trials = self._affordable(asked)
+                    if not trials:
+                        break
                     results = []
                     for trial in trials:
                         results.append((trial, await self._run(trial)))
                         self.chronicle.trial(*results[-1])
+                        self.reserve.note(results[-1][1])
                     self.state = self.recipe.tell(self.brief, self.state, results)
                 else:
                     break
                 _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
+
+    def _finalists(self) -> list[Candidate]:
+        return [c for c in self.recipe.finalists(self.brief, self.state) if c]
+
+    def _affordable(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Return those of the trials that leave the comparison its share of the budget.
+
+        Where the search has found something, that is all of them or none: then it ends here. Before that it is the
+        first ones; where there is no room for any, all of them run as far as the budget goes.
+        """
+        if not self.compares:
+            return trials
+        finalists = self._finalists()
+        kept = (max(1, len(finalists)) + 1) * len(self.held_out)
+        room, limit = len(trials), None
+        while room and (short := self.reserve.short_of(sum(len(t.rows) for t in trials[:room]) + kept)):
+            room, limit = 0 if finalists else room - 1, short
+        if limit and (room or finalists):
+            self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
+        return trials[:room] if room or finalists else trials
 
     # --- running ---
 

@@ -59,7 +59,10 @@ class Recipe:
         return []
 
     def tell(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
-        """Return the state after the results of the trials that `ask` returned."""
+        """Return the state after the results of the trials that `ask` returned.
+
+        Where the budget has no room for all of them, these are the first ones.
+        """
         return state
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:

@@ -12,7 +12,6 @@ from tuneful.program.parameter import Parameter
 from tuneful.spec.example import Example
 from tuneful.spec.signature import Signature
 
-
 #: Values by parameter path, put on top of the program's own.
 Candidate = dict[str, Any]
 

@@ -129,7 +129,16 @@ def test_the_state_is_json_and_nothing_is_changed_in_place():
 
 def test_a_race_that_is_told_what_it_did_not_ask_for_says_so():
     with pytest.raises(tf.UsageError, match="asked for"):
-        race.tell(race.start(2, range(10), block=5), {0: [1.0] * 5})
+        race.tell(race.start(2, range(10), block=5), {0: [1.0] * 5, 1: [1.0] * 4})
+    with pytest.raises(tf.UsageError, match="asked for"):
+        race.tell(race.start(2, range(10), block=5), {2: [1.0] * 5})
+
+
+def test_a_candidate_that_nobody_could_run_leaves_the_race():
+    state = race.tell(race.start(3, range(50), block=2), {0: [0.0] * 2, 1: [1.0] * 2})
+    assert race.alive(state) == [0, 1]
+    assert race.ranking(state) == [1, 0, 2]
+    assert [c for c, _ in race.ask(state)] == [0, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"block": 0}, {"block": 5, "alpha": 0.0}, {"block": 5, "alpha": 1.0}])

@@ -88,17 +88,20 @@ def ask(state: State) -> list[tuple[int, tuple[int, ...]]]:
 
 
 def tell(state: State, scores: Mapping[int, Sequence[float | None]]) -> State:
-    """Return the race after the scores of what `ask` returned: for each candidate, row by row; None is no score."""
+    """Return the race after the scores of what `ask` returned: for each candidate, row by row; None is no score.
+
+    A candidate that was asked for and was not run leaves the race: nobody could pay for it.
+    """
     expected = {c: len(rows) for c, rows in ask(state)}
     got = {c: len(new) for c, new in scores.items()}
-    if got != expected:
+    if any(expected.get(c) != n for c, n in got.items()):
         raise UsageError(f"a race must be told the scores of what it asked for, {expected} by candidate, got {got}.")
     known = [[*old, *scores.get(c, ())] for c, old in enumerate(state["scores"])]
     state = {**state, "scores": known, "looks": state["looks"] + 1}
     racing = alive(state)
     state["bets"] = [_bet_on(state, c) if c in racing else bet for c, bet in enumerate(state["bets"])]
     behind = ranking(state)[1 : len(racing)]  # the leader stays, whatever was bet
-    down = [c for c in behind if state["bets"][c]["wealth"] >= 1 / state["alpha"]]
+    down = [c for c in behind if state["bets"][c]["wealth"] >= 1 / state["alpha"] or c in expected.keys() - got.keys()]
     return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(down))]}
 
 

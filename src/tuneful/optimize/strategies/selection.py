@@ -25,7 +25,7 @@ def trials(state: State, candidates: Sequence[Candidate]) -> list[Trial]:
 def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
     """Return the race after the results of what `trials` returned."""
     asked = (c for c, _ in race.ask(state))
-    return race.tell(state, {c: [o.score for o in found] for c, (_, found) in zip(asked, results, strict=True)})
+    return race.tell(state, {c: [o.score for o in found] for c, (_, found) in zip(asked, results, strict=False)})
 
 
 def ranked(state: State, candidates: Sequence[Candidate]) -> list[Ranked]:
