@@ -53,6 +53,12 @@ def test_string_form_gives_names_roles_and_types_in_order():
     assert s.instructions == "Given the fields `question`, `context`, produce the fields `answer`, `label`."
 
 
+def test_outputs_that_differ_in_case_only_are_told_before_any_call():
+    with pytest.raises(SignatureError, match="`a` and `A` differ in case only"):
+        Signature("q -> a, A")
+    assert list(Signature("a -> A").fields) == ["a", "A"]  # an input is not read from an answer
+
+
 def test_string_form_finds_types_of_the_callers_scope():
     class Local(pydantic.BaseModel):
         x: int

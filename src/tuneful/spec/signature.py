@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import FrameType
@@ -104,6 +104,7 @@ class Signature(metaclass=_ClassForm):
         ordered = list(fields)
         ordered.sort(key=lambda f: f.role == "output")  # stable: inputs first, order within a role kept
         by_name = {f.name: f for f in ordered}
+        _check_told_apart([f.name for f in ordered if f.role == "output"])
         state = {
             "name": name,
             "instructions": inspect.cleandoc(instructions) if instructions else default_instructions(ordered),
@@ -297,6 +298,15 @@ class Signature(metaclass=_ClassForm):
             self._field(name)
         fields = [f.with_wording(**state["fields"].get(f.name, {})) for f in self._all()]
         return self._make(self.name, state["instructions"], fields)
+
+
+def _check_told_apart(outputs: Sequence[str]) -> None:
+    """Raise SignatureError for outputs that an answer would not tell apart: models spell a name as they like."""
+    seen: dict[str, str] = {}
+    for name in outputs:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SignatureError(f"the outputs `{other}` and `{name}` differ in case only; name one of them otherwise.")
 
 
 def default_instructions(fields: Iterable[Field]) -> str:
