@@ -1,0 +1,47 @@
+"""Proposing: what teleprompters share that ask a model for proposals, by programs of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneful.optimize.identity import fingerprint
+from tuneful.optimize.teleprompter import Teleprompter
+from tuneful.optimize.trial import Brief, Job
+from tuneful.program.lm import LM
+from tuneful.program.module import Module
+from tuneful.program.runtime import context, rollout
+
+
+class Proposing(Teleprompter):
+    """Base of such teleprompters. A job's name is the proposer's, its inputs are the proposer's, and `sample`.
+
+    Proposers are ordinary programs: declared by signatures, and so compiled like any other where somebody has rows
+    for them: `teleprompter.proposers["instructions"] = compiled`.
+
+    Attributes:
+        prompt_model: the LM that proposes; None is the configured one.
+        proposers: the programs that propose, by name.
+    """
+
+    prompt_model: LM | None = None
+    proposers: dict[str, Module]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the hyper-parameters."""
+        return {name: value for name, value in super().settings().items() if name != "proposers"}
+
+    async def work(self, brief: Brief, job: Job) -> Mapping[str, Any]:
+        """Ask the proposer; return its outputs as JSON. Another `sample` is another answer to the same inputs."""
+        inputs = {name: value for name, value in job.inputs.items() if name != "sample"}
+        with context(**self._ambient()), rollout(job.inputs.get("sample", 0)):
+            prediction = await self.proposers[job.name].acall(**inputs)
+        return dict(prediction.to_dict())
+
+    def decides(self, job: Job) -> Any:
+        """Return the proposer: its code, its parameters and its model."""
+        with context(**self._ambient()):
+            return fingerprint(self.proposers[job.name])
+
+    def _ambient(self) -> dict[str, Any]:
+        return {"lm": self.prompt_model} if self.prompt_model is not None else {}

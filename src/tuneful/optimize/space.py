@@ -1,0 +1,124 @@
+"""Space: everything that may be chosen of a program, as axes with options; a point of it is a candidate.
+
+Demo sets, instructions, wording, adapters, models, sampling and the user's own numbers stand side by side, so that
+one search chooses among all of them together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneful.optimize.trial import Brief, Candidate
+from tuneful.program.parameter import Choice, Integer, Parameter, Real, Tunable
+
+#: Most options of a number without options of its own.
+_STEPS = 8
+
+#: The option of each axis, by its name.
+Point = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing to choose.
+
+    Args:
+        name: what is chosen, such as "answer.demos".
+        options: values by parameter path, one mapping for each option. The first is the program as it is: {}.
+    """
+
+    name: str
+    options: tuple[Candidate, ...]
+
+    @classmethod
+    def of(cls, path: str, now: Any, values: Iterable[Any]) -> Axis:
+        """Return the axis of one parameter: its value as it is, then the other values, none twice."""
+        others: list[Any] = []
+        for value in values:
+            if value != now and value not in others:
+                others.append(value)
+        return cls(path, ({}, *({path: value} for value in others)))
+
+
+Space = tuple[Axis, ...]
+
+
+def origin(space: Space) -> Point:
+    """Return the point that is the program as it is."""
+    return {axis.name: 0 for axis in space}
+
+
+def candidate(space: Space, point: Mapping[str, int]) -> Candidate:
+    """Return the values that a point stands for. An axis that the point does not name stays as it is."""
+    found: Candidate = {}
+    for axis in space:
+        found |= axis.options[point.get(axis.name, 0)]
+    return found
+
+
+def neighbours(space: Space, point: Mapping[str, int]) -> list[Point]:
+    """Return the points that differ from one in a single axis."""
+    here = {**origin(space), **point}
+    return [
+        {**here, axis.name: option}
+        for axis in space
+        for option in range(len(axis.options))
+        if option != here[axis.name]
+    ]
+
+
+def size(space: Space) -> int:
+    """Return how many points there are."""
+    return math.prod(len(axis.options) for axis in space)
+
+
+def sized(axes: Iterable[Axis]) -> Space:
+    """Return the axes that leave a choice."""
+    return tuple(axis for axis in axes if len(axis.options) > 1)
+
+
+# --- the axes ---
+
+
+def numbers(brief: Brief) -> Space:
+    """Return the axes of the user's own `Choice`, `Integer` and `Real`; of long ranges some values, evenly spread."""
+    found = (p for p in brief.parameters.values() if p.space is not None and not p.frozen)
+    return sized(Axis.of(p.path, p.value, _values(p.space)) for p in found if p.space is not None)
+
+
+def _values(space: Tunable) -> Sequence[Any]:
+    match space:
+        case Choice():
+            return space.values
+        case Integer() if space.high - space.low < _STEPS:
+            return range(space.low, space.high + 1)
+        case Integer():
+            return [round(value) for value in _spread(space.low, space.high, log=space.log)]
+        case Real():
+            return _spread(space.low, space.high, log=space.log)
+    return ()
+
+
+def _spread(low: float, high: float, *, log: bool) -> list[float]:
+    if low == high:
+        return [low]
+    shares = [i / (_STEPS - 1) for i in range(_STEPS)]
+    inner = [low * (high / low) ** s if log else low + s * (high - low) for s in shares[1:-1]]
+    return [low, *inner, high]  # the ends as they were given, whatever rounding would make of them
+
+
+def each(brief: Brief, kind: str, values: Sequence[Any]) -> Space:
+    """Return an axis for each free parameter of a kind ("adapter", "lm", ...), with the same values."""
+    return sized(Axis.of(p.path, p.value, values) for p in _free(brief, kind))
+
+
+def sampling(brief: Brief, name: str, values: Sequence[Any]) -> Space:
+    """Return an axis for each predictor's sampling, with values of one of its settings ("temperature", ...)."""
+    return sized(Axis.of(p.path, p.value, [{**p.value, name: v} for v in values]) for p in _free(brief, "sampling"))
+
+
+def _free(brief: Brief, kind: str) -> list[Parameter]:
+    return [p for p in brief.parameters.values() if p.kind == kind and not p.frozen]
