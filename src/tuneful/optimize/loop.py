@@ -8,19 +8,19 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
 from tuneful.backends.metered import current_phase, metered
 from tuneful.errors import BudgetExceeded, TunefulError
 from tuneful.evaluate.duplicates import warn_of_duplicates
-from tuneful.evaluate.evaluate import Watch
+from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
 from tuneful.evaluate.metric import Metric
-from tuneful.evaluate.rollout import roll_out
+from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
@@ -44,6 +44,8 @@ from tuneful.program.teaching import as_taught, taught_paths
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class Loop:
         self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
         self.reserve = Reserve(self.meter)
+        self._watch, self._first = Watch(len(self.search)), FIRST_ITEMS
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
         self._accounted: set[str] = set()
@@ -95,13 +98,13 @@ class Loop:
     async def _run_all(self) -> CompileReport:
         self.planned = await portal.in_thread(self._planned)
         await portal.in_thread(self._check_splits)
-        self.state = self.recipe.init(self.brief)
+        self.state = await portal.in_thread(lambda: self.recipe.init(self.brief))
         finalists: list[Candidate] = []
         records: list[list[Mapping[str, Any]]] = []
         with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
             check_history(self.journal, self.task)
             reason = await self._until_stopped("search", self._search()) or self.curtailed
-            finalists = self._finalists()
+            finalists = await portal.in_thread(self._finalists)
             if finalists and self.compares and not self.stop.requested:
                 records = [[] for _ in range(len(finalists) + 1)]
                 reason = await self._until_stopped("comparison", self._compare([{}, *finalists], records)) or reason
@@ -122,11 +125,11 @@ class Loop:
     async def _search(self) -> None:
         with self.chronicle.during("search", self.recipe.rollouts(self.brief)[1]):
             while True:
-                if jobs := self.recipe.jobs(self.brief, self.state):
+                if jobs := await self._of(self.recipe.jobs):
                     found = await gather_bounded(jobs, self._do, in_flight(None, self.student))
-                    self.state = self.recipe.done(self.brief, self.state, list(zip(jobs, found, strict=True)))
-                elif asked := self.recipe.ask(self.brief, self.state):
-                    trials = self._affordable(asked)
+                    self.state = await self._of(self.recipe.done, list(zip(jobs, found, strict=True)))
+                elif asked := await self._of(self.recipe.ask):
+                    trials = await portal.in_thread(lambda: self._affordable(asked))
                     if not trials:
                         break
                     results = []
@@ -134,10 +137,14 @@ class Loop:
                         results.append((trial, await self._run(trial)))
                         self.chronicle.trial(*results[-1])
                         self.reserve.note(results[-1][1])
-                    self.state = self.recipe.tell(self.brief, self.state, results)
+                    self.state = await self._of(self.recipe.tell, results)
                 else:
                     break
                 _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
+
+    async def _of(self, method: Callable[..., T], *given: Any) -> T:
+        """Return what the recipe says: in a thread, since it may compute for a while, and render prompts."""
+        return await portal.in_thread(lambda: method(self.brief, self.state, *given))
 
     def _finalists(self) -> list[Candidate]:
         return [c for c in self.recipe.finalists(self.brief, self.state) if c]
@@ -187,21 +194,18 @@ class Loop:
 
     async def _run_rows(self, trial: Trial, program: Module) -> list[Outcome]:
         own = fingerprint(program)
-        watch = Watch(len(self.search))
 
         async def one(index: int) -> Outcome:
             example = self.brief.trainset[index]
             ready = _without_own_demos(program, example) if trial.leave_out else program
             identity = own if ready is program else fingerprint(ready)
-            record = await self._record(ready, identity, example, trial, watch)
+            record = await self._record(ready, identity, example, trial)
             steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
             return Outcome(index, record["score"], record["status"], steps, record)
 
         return await gather_bounded(trial.rows, one, in_flight(None, program))
 
-    async def _record(
-        self, program: Module, identity: str, example: Example, trial: Trial, watch: Watch
-    ) -> dict[str, Any]:
+    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> dict[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
         Failures of the infrastructure are not kept, so that a resumed run tries them again.
@@ -215,7 +219,7 @@ class Loop:
         if record is None:
             with rollout(trial.sample):
                 row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
-            watch.add(row)
+            self._look_at(row)
             record = to_record(row)
             if row.status != "infra_error":
                 self.journal.write(key, record)
@@ -226,29 +230,31 @@ class Loop:
         self.chronicle.record(record, again=again)
         return record
 
+    def _look_at(self, row: Row) -> None:
+        """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
+        if self._first:
+            self._first -= 1
+            self._watch.add(row)
+
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run all candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.student.with_parameters(c) for c in candidates]
-        watches = [Watch(len(self.search)) for _ in programs]
         with self.chronicle.during("comparison", len(programs) * len(self.held_out), len(programs) - 1):
             size = max(BLOCK, in_flight(None, self.student))
             for start in range(0, len(self.held_out), size):
                 block = self.held_out[start : start + size]
-                finished = [
-                    await self._run_block(block, program, watch)
-                    for program, watch in zip(programs, watches, strict=True)
-                ]
+                finished = [await self._run_block(block, program) for program in programs]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
                 self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
                 means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
                 _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
 
-    async def _run_block(self, block: Sequence[Example], program: Module, watch: Watch) -> list[Mapping[str, Any]]:
+    async def _run_block(self, block: Sequence[Example], program: Module) -> list[Mapping[str, Any]]:
         identity = fingerprint(program)
 
         async def one(example: Example) -> Mapping[str, Any]:
-            return await self._record(program, identity, example, Trial({}, ()), watch)
+            return await self._record(program, identity, example, Trial({}, ()))
 
         return await gather_bounded(block, one, in_flight(None, program))
 
@@ -353,6 +359,8 @@ def _brief(loop: Loop) -> Brief:
         teacher_has_demos=has_demos(loop.teacher),
         student=loop.student,
         own_teacher=loop.task.teacher is None,
+        budget=loop.task.budget,
+        held_out=len(loop.held_out),
     )
 
 

@@ -86,8 +86,12 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters, as values that can be shown and saved."""
-        return {
-            k: v if isinstance(v, (int, float, str, bool, type(None))) else getattr(v, "__name__", type(v).__name__)
-            for k, v in self.__dict__.items()
-            if not k.startswith("_")
-        }
+        return {k: _shown(v) for k, v in self.__dict__.items() if not k.startswith("_")}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_shown(v) for v in value]
+    return getattr(value, "__name__", type(value).__name__)

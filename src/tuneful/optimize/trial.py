@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tuneful.backends.budget import Budget
 from tuneful.program.module import Module
 from tuneful.program.parameter import Parameter
 from tuneful.spec.example import Example
@@ -31,6 +32,8 @@ class Brief:
         teacher_has_demos: whether the teacher brings demos of its own.
         student: the program itself, not to be changed; None only where a recipe is tried without a loop.
         own_teacher: whether the student is its own teacher.
+        budget: what the compile may spend.
+        held_out: how many rows the finalists and the original are compared on.
     """
 
     parameters: Mapping[str, Parameter]
@@ -40,6 +43,8 @@ class Brief:
     teacher_has_demos: bool = False
     student: Module | None = None
     own_teacher: bool = True
+    budget: Budget = field(default_factory=Budget)
+    held_out: int = 0
 
     def of(self, student: Module, *, seed: int) -> Brief:
         """Return the brief for another state of the program, and another seed."""

@@ -88,3 +88,28 @@ def joined(*parts: Mapping[str, Sequence[Demo]]) -> Candidate:
         if demos:
             candidate[path] = demos
     return candidate
+
+
+def picked(
+    brief: Brief, kept: Sequence[Mapping[str, Any]], k: int, *, rows: bool = True, embedder: str | None = None
+) -> Candidate:
+    """Return the candidate whose demos are picked for each input: pools of runs, and of all rows that tell something.
+
+    Args:
+        brief: program and rows.
+        kept: runs, each with `row` and `steps`.
+        k: demos of a call.
+        rows: whether labelled rows without a run are in the pools too.
+        embedder: name of the model that measures likeness, where the predictors have no embedder of their own.
+    """
+    own = bootstrapped(brief, kept)
+    count = len(brief.trainset) if rows else 0
+    rest = labelled(brief, count, stream="rows", sample=False, without=[run["row"] for run in kept])
+    candidate: Candidate = {}
+    for path in own:
+        found = [*own[path], *rest[path]]
+        pool_path = f"{path.removesuffix('demos')}demo_pool"
+        if found and brief.tunable(pool_path):
+            named = {"embedder": embedder} if embedder is not None else {}
+            candidate |= {path: [], pool_path: {"rows": found, "k": k, **named}}
+    return candidate

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tuneful.errors import UsageError
-from tuneful.optimize.propose.demos import bootstrapped, labelled
+from tuneful.optimize.propose.demos import picked
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
@@ -103,17 +103,7 @@ class KNNFewShot(Teleprompter):
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
         """Return the one candidate: for each predictor a pool of all rows that say something of it."""
-        own = bootstrapped(brief, state["kept"])
-        n_rows = len(brief.trainset) if self.max_labeled_demos else 0
-        without = [run["row"] for run in state["kept"]]
-        rest = labelled(brief, n_rows, stream="rows", sample=False, without=without)
-        candidate: Candidate = {}
-        for path in own:
-            rows = [*own[path], *rest[path]]
-            pool_path = f"{path.removesuffix('demos')}demo_pool"
-            if rows and brief.tunable(pool_path):
-                candidate |= {path: [], pool_path: {"rows": rows, "k": self.k}}
-        return [candidate]
+        return [picked(brief, state["kept"], self.k, rows=self.max_labeled_demos > 0)]
 
     def found(self, brief: Brief, state: State) -> list[str]:
         """Say how many runs were kept, and how many rows each predictor picks from."""

@@ -17,15 +17,32 @@ def start(brief: Brief, n_candidates: int) -> State:
     return race.start(n_candidates, brief.stream("race").sample(rows, len(rows)), block=BLOCK)
 
 
-def trials(state: State, candidates: Sequence[Candidate]) -> list[Trial]:
-    """Return what to run next. A row is run without the demos that were made from it."""
-    return [Trial(candidates[c], rows, leave_out=True) for c, rows in race.ask(state)]
+def trials(
+    state: State, candidates: Sequence[Candidate], parents: Sequence[Candidate | None] | None = None
+) -> list[Trial]:
+    """Return what to run next. A row is run without the demos that were made from it.
+
+    Args:
+        state: the race.
+        candidates: those in it.
+        parents: what each of them was made from.
+    """
+    made = parents or [None] * len(candidates)
+    return [Trial(candidates[c], rows, leave_out=True, parent=made[c]) for c, rows in race.ask(state)]
 
 
 def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
     """Return the race after the results of what `trials` returned."""
     asked = (c for c, _ in race.ask(state))
     return race.tell(state, {c: [o.score for o in found] for c, (_, found) in zip(asked, results, strict=False)})
+
+
+def leader(state: State) -> int:
+    """Return the best of those that were run on most rows: few rows flatter one that has joined late."""
+    racing, means = race.alive(state), race.means(state)
+    most = max(len(state["scores"][c]) for c in racing)
+    full = [c for c in racing if len(state["scores"][c]) == most]
+    return max(full, key=lambda c: (float("-inf") if (mean := means[c]) is None else mean, -c))
 
 
 def ranked(state: State, candidates: Sequence[Candidate]) -> list[Ranked]:
