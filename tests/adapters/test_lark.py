@@ -158,6 +158,25 @@ def test_a_small_model_cannot_write_for_ever():
     assert accepts(of(list[str], SMALL), '["x"]')
 
 
+@pytest.mark.parametrize("adapter", ENFORCED, ids=repr)
+@pytest.mark.parametrize(
+    ("constraints", "good", "bad"),
+    [
+        ({}, ["0", "-3", "12.5", "0." + "3" * 15], ["0." + "3" * 16, "1" * 16, "1e5"]),
+        ({"ge": 0, "le": 1}, ["0", "1", "0.25", "1.0"], ["1.5", "2", "-0.1", "0." + "0" * 16, "1." + "0" * 16]),
+        ({"ge": 0, "lt": 5}, ["0.5", "4.999"], ["5", "5.0", "10"]),
+        ({"ge": -2.5, "le": 2}, ["-2.5", "2"], ["3", "-2.6"]),
+    ],
+)
+def test_a_number_of_a_small_model_comes_to_an_end(adapter, constraints, good, bad):
+    signature = Signature({"q": OutputField(), "b": (float, OutputField(**constraints))}).delete("q")
+    grammar = adapter.plan(signature, SMALL).grammar
+    written = adapter.output_text(signature, {"b": 0.0})
+    for accepted, texts in ((True, good), (False, bad)):
+        for text in texts:
+            assert accepts(grammar, written.replace("0.0", text, 1)) is accepted, text
+
+
 def test_a_text_of_a_small_model_in_compact_lines_is_one_line():
     signature = Signature("q -> a, b: int")
     large, small = (CompactAdapter().plan(signature, able).grammar for able in (LARK, SMALL))

@@ -31,6 +31,8 @@ _HEAD = "%llguidance {}\nstart: answer\n"
 #: JSON as `write_value` writes it: no blanks, which a small model may go on writing for ever. A keyword that has no
 #: grammar (`uniqueItems`) is left to the reader of the answer.
 _JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":", "lenient": True}
+_FRACTION = r"(\.[0-9]{1,15})"
+_WRITTEN_OUT = 200  # whole numbers of a range
 _MOST = 10**15  # of a number without bounds: the digits too may go on for ever
 #: What llguidance does not take in a pattern: what looks around and what refers back.
 _IRREGULAR = re.compile(r"\(\?[=!<]|\(\?P[=>]|\\[bBAzZ1-9]")
@@ -90,7 +92,7 @@ def json_object(outputs: Mapping[str, Field], short: int | None) -> str:
     for index, (name, field) in enumerate(outputs.items()):
         opening = ", " if index else "{"
         parts.append(f"{_literal(f'{opening}{json.dumps(name)}: ')} f{index}")
-        rules.append(f"f{index}: {_json(json_schema(field.annotation), short)}")
+        rules.append(f"f{index}: {_member(field, short)}")
     return _HEAD + "\n".join([f"answer: {' '.join(parts)} {_literal('}')}", *rules]) + "\n"
 
 
@@ -129,9 +131,35 @@ def _kind(kind: Any, field: Field, write: Writer, short: int | None) -> str:
         return " | ".join(_literal(write(field, v)) for v in values or ())
     if kind is NoneType:
         return '"null"'
-    if kind is float and short is not None and not field.constraints:
-        return r"/-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?/"
+    if kind is float and short is not None and (number := _number(dict(field.constraints))):
+        return number
     return _json(json_schema(field.annotation if field.constraints else kind), short)
+
+
+def _member(field: Field, short: int | None) -> str:
+    """Return a field as a value in JSON."""
+    kinds = set(members(field.type))
+    ends = _number(dict(field.constraints)) if short is not None and kinds in ({float}, {float, NoneType}) else None
+    if ends is not None:
+        return f'{ends} | "null"' if NoneType in kinds else ends
+    return _json(json_schema(field.annotation), short)
+
+
+def _number(bounds: Mapping[str, Any]) -> str | None:
+    """Return the pattern of a number whose digits come to an end, or None where its bounds are no small whole ones.
+
+    JSON's own has no end to its fraction, and a small model may write zeros for ever.
+    """
+    if not bounds:
+        return rf"/-?(0|[1-9][0-9]{{0,14}}){_FRACTION}?/"
+    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+    if bounds.keys() - {"ge", "gt", "le", "lt"} or None in (low, high):
+        return None
+    if int(low) != low or int(high) != high or not 0 <= low < high <= _WRITTEN_OUT:
+        return None
+    inner = "|".join(str(whole) for whole in range(int(low), int(high)))
+    end = rf"|{int(high)}(\.0{{1,15}})?" if "le" in bounds else ""
+    return f"/({inner}){_FRACTION}?{end}/"
 
 
 def _text(field: Field, short: int | None, *, one_line: bool) -> str:

@@ -124,7 +124,7 @@ class NativeToolsAdapter(Adapter):
 
     def partial_text(self, signature: Signature, values: Values) -> str:
         """Return what a demo without calls shows."""
-        hidden = [n for n, f in signature.input_fields.items() if _holds(f.type, ToolForm)]
+        hidden = [n for n, f in signature.input_fields.items() if holds(f.type, ToolForm)]
         return self.inner.partial_text(signature, {n: v for n, v in values.items() if n not in hidden})
 
     def output_text(self, signature: Signature, values: Values) -> str:
@@ -198,10 +198,10 @@ def _shape(signature: Signature) -> Shape:
 
 
 def _first(fields: Iterable[Field], kind: type) -> str | None:
-    return next((f.name for f in fields if any(_holds(k, kind) for k in f.kinds)), None)
+    return next((f.name for f in fields if any(holds(k, kind) for k in f.kinds)), None)
 
 
-def _holds(annotation: Any, kind: type) -> bool:
+def holds(annotation: Any, kind: type) -> bool:
     """Say whether a type is `kind`, or a list of it."""
     parts = [annotation, *get_args(annotation)]
     return any(isinstance(p, type) and issubclass(p, kind) for p in parts)
