@@ -246,7 +246,7 @@ TASKS = {
             read_gsm8k,
             same_number,
             kind=float,
-            max_tokens=1024,
+            max_tokens=384,
             reasons=True,
         ),
         Task(

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuneful import testing
+    from tuneful import finetune, testing
     from tuneful.adapters.base import Adapter
     from tuneful.adapters.chat import ChatAdapter
     from tuneful.adapters.compact import CompactAdapter
@@ -56,8 +56,11 @@ if TYPE_CHECKING:
         StateError,
         ToolError,
         ToolTimeoutError,
+        TrainingError,
+        TrainingStopped,
         TunefulError,
         UsageError,
+        WorkerLostError,
     )
     from tuneful.evaluate import metrics
     from tuneful.evaluate.duplicates import DuplicateRowsWarning, find_duplicates
@@ -65,6 +68,11 @@ if TYPE_CHECKING:
     from tuneful.evaluate.power import rows_needed
     from tuneful.evaluate.result import EvaluationResult
     from tuneful.evaluate.score import Score
+    from tuneful.finetune.local_trainer import LocalTrainer
+    from tuneful.finetune.lora import LoRA
+    from tuneful.finetune.openai_trainer import OpenAITrainer
+    from tuneful.finetune.training_set import TrainingSet
+    from tuneful.finetune.tuned_model import TunedModel
     from tuneful.modules.best_of_n import BestOfN
     from tuneful.modules.chain_of_thought import ChainOfThought
     from tuneful.modules.code_act import CodeAct
@@ -80,13 +88,21 @@ if TYPE_CHECKING:
     from tuneful.modules.retrieve import Retrieve
     from tuneful.modules.rlm import RLM
     from tuneful.modules.self_consistency import SelfConsistency
+    from tuneful.optimize.better_together import BetterTogether
+    from tuneful.optimize.compiling import compile
+    from tuneful.optimize.recipes.autoprompt import AutoPrompt
     from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
+    from tuneful.optimize.recipes.bootstrap_finetune import BootstrapFinetune
     from tuneful.optimize.recipes.bootstrap_optuna import BootstrapFewShotWithOptuna
-    from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch
-    from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch as BootstrapRS
+    from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch, BootstrapRS
+    from tuneful.optimize.recipes.copro import COPRO
     from tuneful.optimize.recipes.ensemble import Ensemble
+    from tuneful.optimize.recipes.infer_rules import InferRules
     from tuneful.optimize.recipes.knn_few_shot import KNNFewShot
     from tuneful.optimize.recipes.labeled_few_shot import LabeledFewShot
+    from tuneful.optimize.recipes.mipro_v2 import MIPROv2
+    from tuneful.optimize.recipes.simba import SIMBA
+    from tuneful.optimize.recipes.tune import Tune
     from tuneful.optimize.report import CompileReport
     from tuneful.optimize.teleprompter import Teleprompter
     from tuneful.program.callback import BaseCallback, Callback
@@ -141,38 +157,52 @@ _HOMES = {
     "tuneful.backends.models": ("Price",),
     "tuneful.errors": (
         "AdapterParseError", "BudgetExceeded", "CacheMissError", "CodeError", "CodeExecutionError",
-        "CodeInterpreterError", "CompileError", "ConstraintError",
-        "ContextWindowExceededError", "DataError", "EvaluationError", "InputError", "LMAuthError", "LMError",
-        "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
-        "MetricError", "MissingExtraError", "NotConfiguredError", "RetrieverError", "SignatureError", "StateError",
-        "ToolError", "ToolTimeoutError", "TunefulError", "UsageError",
+        "CodeInterpreterError", "CompileError", "ConstraintError", "ContextWindowExceededError", "DataError",
+        "EvaluationError", "InputError", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
+        "LMServerError", "LMTimeoutError", "LMTransportError", "MetricError", "MissingExtraError",
+        "NotConfiguredError", "RetrieverError", "SignatureError", "StateError", "ToolError", "ToolTimeoutError",
+        "TrainingError", "TrainingStopped", "TunefulError", "UsageError", "WorkerLostError",
     ),
     "tuneful.evaluate.duplicates": ("DuplicateRowsWarning", "find_duplicates"),
     "tuneful.evaluate.evaluate": ("Evaluate",),
     "tuneful.evaluate.power": ("rows_needed",),
     "tuneful.evaluate.result": ("EvaluationResult",),
     "tuneful.evaluate.score": ("Score",),
+    "tuneful.finetune.local_trainer": ("LocalTrainer",),
+    "tuneful.finetune.lora": ("LoRA",),
+    "tuneful.finetune.openai_trainer": ("OpenAITrainer",),
+    "tuneful.finetune.training_set": ("TrainingSet",),
+    "tuneful.finetune.tuned_model": ("TunedModel",),
     "tuneful.modules.best_of_n": ("BestOfN",),
     "tuneful.modules.chain_of_thought": ("ChainOfThought",),
+    "tuneful.modules.code_act": ("CodeAct",),
     "tuneful.modules.ensemble": ("EnsembledProgram",),
     "tuneful.modules.hybrid": ("Hybrid",),
     "tuneful.modules.majority": ("majority",),
     "tuneful.modules.multi_chain_comparison": ("MultiChainComparison",),
     "tuneful.modules.parallel": ("Parallel",),
-    "tuneful.modules.code_act": ("CodeAct",),
     "tuneful.modules.program_of_thought": ("ProgramOfThought",),
     "tuneful.modules.react": ("ReAct",),
-    "tuneful.modules.rlm": ("RLM",),
     "tuneful.modules.refine": ("Refine",),
     "tuneful.modules.rerank": ("Rerank",),
     "tuneful.modules.retrieve": ("Retrieve",),
+    "tuneful.modules.rlm": ("RLM",),
     "tuneful.modules.self_consistency": ("SelfConsistency",),
+    "tuneful.optimize.better_together": ("BetterTogether",),
+    "tuneful.optimize.compiling": ("compile",),
+    "tuneful.optimize.recipes.autoprompt": ("AutoPrompt",),
     "tuneful.optimize.recipes.bootstrap_few_shot": ("BootstrapFewShot",),
+    "tuneful.optimize.recipes.bootstrap_finetune": ("BootstrapFinetune",),
     "tuneful.optimize.recipes.bootstrap_optuna": ("BootstrapFewShotWithOptuna",),
     "tuneful.optimize.recipes.bootstrap_random_search": ("BootstrapFewShotWithRandomSearch", "BootstrapRS"),
+    "tuneful.optimize.recipes.copro": ("COPRO",),
     "tuneful.optimize.recipes.ensemble": ("Ensemble",),
+    "tuneful.optimize.recipes.infer_rules": ("InferRules",),
     "tuneful.optimize.recipes.knn_few_shot": ("KNNFewShot",),
     "tuneful.optimize.recipes.labeled_few_shot": ("LabeledFewShot",),
+    "tuneful.optimize.recipes.mipro_v2": ("MIPROv2",),
+    "tuneful.optimize.recipes.simba": ("SIMBA",),
+    "tuneful.optimize.recipes.tune": ("Tune",),
     "tuneful.optimize.report": ("CompileReport",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
     "tuneful.program.callback": ("BaseCallback", "Callback"),
@@ -211,28 +241,30 @@ _HOMES = {
     "tuneful.spec.trajectory": ("Trajectory",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = {"metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
+_MODULES = {"finetune": "tuneful.finetune", "metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
 __all__ = [
-    "BM25", "KNN", "LM", "RLM", "Adapter", "AdapterParseError", "Assert", "Audio", "BaseCallback", "Batch", "BestOfN",
-    "BootstrapFewShot", "BootstrapFewShotWithOptuna", "BootstrapFewShotWithRandomSearch", "BootstrapRS", "Budget",
-    "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice", "Citation",
-    "Citations", "Code", "CodeAct", "CodeError", "CodeExecutionError", "CodeInterpreterError", "ColBERTv2",
-    "CompactAdapter", "CompileError", "CompileProgress", "CompileReport", "Completions", "ConstraintError",
-    "ContextWindowExceededError", "DataError",
-    "Dense", "Document", "DuplicateRowsWarning", "Embedder", "Ensemble", "EnsembledProgram", "Evaluate",
-    "EvaluationError", "EvaluationResult", "Example", "Execution", "FallbackAdapter", "FieldEnded", "FieldPiece",
-    "FieldStarted", "File", "Finished", "History", "Hybrid", "Image", "InputError", "InputField", "Integer",
-    "Interpreter", "JSONAdapter", "KNNFewShot", "LMAuthError", "LMError", "LMInvalidRequestError", "LMRateLimitError",
-    "LMServerError", "LMTimeoutError", "LMTransportError", "LabeledFewShot", "LateInteraction", "MetricError",
-    "MissingExtraError", "Module", "MontyInterpreter", "MultiChainComparison", "NotConfiguredError", "OutputField",
+    "BM25", "COPRO", "KNN", "LM", "RLM", "SIMBA", "Adapter", "AdapterParseError", "Assert", "Audio", "AutoPrompt",
+    "BaseCallback", "Batch", "BestOfN", "BetterTogether", "BootstrapFewShot", "BootstrapFewShotWithOptuna",
+    "BootstrapFewShotWithRandomSearch", "BootstrapFinetune", "BootstrapRS", "Budget", "BudgetExceeded", "Cache",
+    "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice", "Citation", "Citations", "Code",
+    "CodeAct", "CodeError", "CodeExecutionError", "CodeInterpreterError", "ColBERTv2", "CompactAdapter",
+    "CompileError", "CompileProgress", "CompileReport", "Completions", "ConstraintError",
+    "ContextWindowExceededError", "DataError", "Dense", "Document", "DuplicateRowsWarning", "Embedder", "Ensemble",
+    "EnsembledProgram", "Evaluate", "EvaluationError", "EvaluationResult", "Example", "Execution", "FallbackAdapter",
+    "FieldEnded", "FieldPiece", "FieldStarted", "File", "Finished", "History", "Hybrid", "Image", "InferRules",
+    "InputError", "InputField", "Integer", "Interpreter", "JSONAdapter", "KNNFewShot", "LMAuthError", "LMError",
+    "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
+    "LabeledFewShot", "LateInteraction", "LoRA", "LocalTrainer", "MIPROv2", "MetricError", "MissingExtraError",
+    "Module", "MontyInterpreter", "MultiChainComparison", "NotConfiguredError", "OpenAITrainer", "OutputField",
     "Parallel", "Parameter", "Passage", "Predict", "Prediction", "Price", "ProgramOfThought", "PythonInterpreter",
     "ReAct", "Real", "Reasoning", "ReasoningPiece", "Refine", "Rerank", "Reranker", "Retracted", "Retrieve",
     "RetrieverError", "Score", "SelfConsistency", "Signature", "SignatureError", "StateError", "Suggest",
     "Teleprompter", "Tool", "ToolCall", "ToolCallingAdapter", "ToolCalls", "ToolError", "ToolTimeoutError", "Trace",
-    "Trajectory", "TunefulError", "TwoStepAdapter", "UsageError", "XMLAdapter", "configure", "context",
-    "ensure_signature", "find_duplicates", "inspect_history", "majority", "make_signature", "metrics", "rows_needed",
-    "settings", "streamify", "testing", "track_usage",
+    "TrainingError", "TrainingSet", "TrainingStopped", "Trajectory", "Tune", "TunedModel", "TunefulError",
+    "TwoStepAdapter", "UsageError", "WorkerLostError", "XMLAdapter", "compile", "configure", "context",
+    "ensure_signature", "find_duplicates", "finetune", "inspect_history", "majority", "make_signature", "metrics",
+    "rows_needed", "settings", "streamify", "testing", "track_usage",
 ]  # fmt: skip
 
 

@@ -27,7 +27,10 @@
     │   └── CodeInterpreterError      the sandbox is: it cannot start, or broke
     ├── RetrieverError                a retriever or a ranker raised
     ├── EvaluationError               you: a program fails on every example, or on too many
+    ├── TrainingError                 a training: no memory, a loss that is no number, a service's job that failed
+    │   └── TrainingStopped           nobody: it was asked to stop, and can go on
     ├── BudgetExceeded                nobody: the limit you set was reached
+    ├── WorkerLostError               the cluster: workers die again and again, or it is gone
     └── CompileError                  a compile could not produce a program
 
 A message says what happened, what was expected and what to do. Programs read the attributes, not the prose.
@@ -42,6 +45,16 @@ from typing import Any
 
 class TunefulError(Exception):
     """Root of the tree."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel between processes. By default they would be made by their constructors, which take more.
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class UsageError(TunefulError, ValueError):
@@ -246,6 +259,22 @@ class BudgetExceeded(TunefulError):
         self.limit = limit
 
 
+class WorkerLostError(TunefulError):
+    """Rollouts cannot be run by an executor: the workers that tried died, or the executor itself is gone.
+
+    Attributes:
+        attempts: how many workers one rollout was given to.
+        worker: the last of them, where the executor names it.
+        example: the rollout's row.
+    """
+
+    def __init__(self, message: str, *, attempts: int = 1, worker: str | None = None, example: Any = None) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.worker = worker
+        self.example = example
+
+
 class ToolError(TunefulError):
     """A tool failed; an agent is told so and goes on.
 
@@ -300,6 +329,22 @@ class EvaluationError(TunefulError):
     def __init__(self, message: str, *, rows: Iterable[Any] = ()) -> None:
         super().__init__(message)
         self.rows = list(rows)
+
+
+class TrainingError(TunefulError):
+    """A training failed. What it had reached, and its data, are kept.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(self, message: str, *, folder: str = "") -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
+class TrainingStopped(TrainingError):
+    """A training was asked to stop, and did so at a checkpoint: the same call goes on from there."""
 
 
 class CompileError(TunefulError):

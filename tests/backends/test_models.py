@@ -1,5 +1,6 @@
 """What is known of model families."""
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -14,6 +15,7 @@ from tuneful.backends.models import FAMILIES, ModelFacts, Price, facts_of
     [
         ("openai/gpt-4o-mini-2024-07-18", (0.15, 0.60, 0.075)),
         ("openai/gpt-4o", (2.50, 10.00, 1.25)),
+        ("openai/ft:gpt-4o-mini-2024-07-18:us:search-audio-tts:Ab12", (0.30, 1.20, 0.15)),
         ("openai/GPT-4.1-nano", (0.10, 0.40, 0.025)),
         ("openai/gpt-5", (1.25, 10.00, 0.125)),
         ("openai/gpt-5-mini", (0.25, 2.00, 0.025)),
@@ -37,6 +39,15 @@ def test_the_more_special_family_counts(model, price):
 )  # fmt: skip
 def test_a_price_that_is_not_sure_is_none(model):
     assert facts_of(model).price is None
+
+
+def test_a_tuned_model_has_the_facts_of_its_base_and_a_price_of_its_own():
+    tuned, base = facts_of("openai/ft:o4-mini-2025-04-16:us:mine:Ab12"), facts_of("openai/o4-mini-2025-04-16")
+    assert tuned.price is None
+    assert replace(tuned, price=base.price) == base
+    mini, tuned_mini = facts_of("openai/gpt-4.1-mini"), facts_of("openai/ft:gpt-4.1-mini:us::Ab12")
+    assert replace(tuned_mini, price=mini.price) == mini
+    assert facts_of("vllm/ft:mine:a:b") == ModelFacts()
 
 
 def test_nothing_is_known_of_a_name_that_fits_nothing():

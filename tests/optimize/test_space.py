@@ -69,3 +69,18 @@ def test_neighbours_differ_in_one_axis_and_the_size_is_that_of_all_points():
     assert [a.name for a in axes] == ["a", "b"]
     assert space.size(axes) == 6
     assert space.neighbours(axes, {"a": 1}) == [{"a": 0, "b": 0}, {"a": 1, "b": 1}, {"a": 1, "b": 2}]
+
+
+def test_what_users_name_is_checked_and_kept_as_values_of_parameters():
+    assert space.known_adapters(["json", "json>chat"]) == ("json", "json>chat")
+    assert space.known_adapters("xml") == ("xml",)
+    assert space.lm_states(["openai/gpt-4o-mini", tf.LM("openai/gpt-4o")]) == ("openai/gpt-4o-mini", "openai/gpt-4o")
+    assert space.known_temperatures([0, 0.7]) == (0, 0.7)
+
+
+@pytest.mark.parametrize(
+    "model", ["openay/gpt", tf.LM("openai/m", api_base="http://127.0.0.1:9/v1"), tf.LM("openai/m", temperature=0.3)]
+)
+def test_a_model_that_its_name_does_not_find_again_is_refused(model):
+    with pytest.raises(tf.UsageError):
+        space.lm_states([model])

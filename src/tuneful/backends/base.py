@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Any
 
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
 
 
-class Backend:
+class Backend(Rebuilt):
     """Base of the backends.
 
     To add one, give `endpoint`, `capabilities` and `complete`; `stream` where the model can be heard while it writes.
+    Where an executor is set, its workers make it anew from the arguments of its constructor: let it take no key, but
+    read it from the environment.
 
     Attributes:
         endpoint: identity of what answers (provider, address, model); part of cache and journal keys. Never a secret.
@@ -22,6 +26,8 @@ class Backend:
         local: whether calls cost no money.
         several: whether one request may ask for several samples (`n`).
         batch_price: what a request costs in its batch API, as a share of the list price; None: it has none.
+        weights: which weights answer, where these are files of the user's own: options of the constructor, as JSON,
+            and `digest`, a hash of their content. A saved program keeps them with the model's name.
         immediate: whether `complete` never waits for anything, so that it may run on whichever thread asks.
         options: names of the settings that `tf.LM(...)` may pass on to its constructor.
     """
@@ -31,6 +37,7 @@ class Backend:
     local: bool = False
     several: bool = True
     batch_price: float | None = None
+    weights: Mapping[str, Any] = MappingProxyType({})
     immediate: bool = False
     options: tuple[str, ...] = ()
 

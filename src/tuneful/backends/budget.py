@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from tuneful.errors import BudgetExceeded, NotConfiguredError, UsageError
 from tuneful.wire.response import Usage
@@ -156,6 +157,34 @@ class Meter:
                 if self._latencies is None:
                     self._latencies = deque(maxlen=self.KEPT)
                 self._latencies.append(usage.seconds / usage.calls)
+
+    def absorb(self, other: Meter) -> None:
+        """Note what another meter has counted, such as one of another process."""
+        with self._lock:
+            self._departed += other._departed
+            self._retries += other._retries
+            for (model, phase), usage in other._parts.items():
+                self._add(model, phase, usage)
+            if other._latencies:
+                if self._latencies is None:
+                    self._latencies = deque(maxlen=self.KEPT)
+                self._latencies.extend(other._latencies)
+
+    def left(self) -> Budget:
+        """Return what may still be used. Raises BudgetExceeded where that is nothing."""
+        with self._lock:
+            self._check()
+            limit, spent = self.budget, self._total
+        used = {"usd": spent.cost_usd or 0.0, "tokens": spent.total_tokens, "calls": self._departed}
+        used["seconds"] = self.seconds
+        given = {name: getattr(limit, name) for name in used}
+        return Budget(**{name: max(0, most - used[name]) for name, most in given.items() if most is not None})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def note_retry(self) -> None:
         """Note an attempt that failed and is repeated."""

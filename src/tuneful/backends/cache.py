@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from weakref import WeakSet
 
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import UsageError, nearest
 from tuneful.wire.response import Response
 
@@ -26,7 +27,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 DEFAULT_PATH = ".tuneful/cache.sqlite"
 
 
-class Cache:
+class Cache(Rebuilt):
     """Answers by request: the same question to the same model costs once.
 
     >>> cache = Cache(None)

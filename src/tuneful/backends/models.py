@@ -141,7 +141,13 @@ def _gemini(price: Price | None, efforts: tuple[tuple[str, int | str], ...]) -> 
 
 #: (pattern of "provider/model", facts). More special patterns stand first.
 FAMILIES: tuple[tuple[str, ModelFacts], ...] = (
-    # OpenAI. Sounds, searches and the like have prices of their own, which are not those of text.
+    # OpenAI. Tuned models, of which the name of the base alone is looked at.
+    ("openai/ft:gpt-4o-mini*", _gpt(Price(0.30, 1.20, 0.15), 128_000, 16_384)),
+    ("openai/ft:gpt-4o*", _gpt(Price(3.75, 15.00, 1.875), 128_000, 16_384)),
+    ("openai/ft:gpt-4.1-mini*", _gpt(Price(0.80, 3.20, 0.20), 1_047_576, 32_768)),
+    ("openai/ft:gpt-4.1-nano*", _gpt(Price(0.20, 0.80, 0.05), 1_047_576, 32_768)),
+    ("openai/ft:gpt-4.1*", _gpt(Price(3.00, 12.00, 0.75), 1_047_576, 32_768)),
+    # Sounds, searches and the like have prices of their own, which are not those of text.
     ("openai/o*-deep-research*", _o(None)),
     ("openai/*audio*", ModelFacts(renames=_LONG_NAME)),
     ("openai/*search*", ModelFacts(renames=_LONG_NAME)),
@@ -245,5 +251,10 @@ _SERVES = {"azure": "openai"}
 def facts_of(model: str) -> ModelFacts:
     """Return the facts about a model, named "provider/model" as the user writes it."""
     provider, _, rest = model.casefold().removeprefix("litellm/").partition("/")
+    tuned = rest.startswith("ft:")
+    rest = ":".join(rest.split(":")[:2]) if tuned else rest  # ft:BASE:OWNER:SUFFIX:ID
     name = f"{_SERVES.get(provider, provider)}/{rest}"
-    return next((facts for pattern, facts in FAMILIES if fnmatchcase(name, pattern)), ModelFacts())
+    found = next((facts for pattern, facts in FAMILIES if fnmatchcase(name, pattern)), None)
+    if found is None and tuned:
+        return replace(facts_of(f"{provider}/{rest.removeprefix('ft:')}"), price=None)  # its price is another
+    return found or ModelFacts()

@@ -11,6 +11,7 @@ from tuneful.errors import UsageError, nearest
 from tuneful.wire.request import SAMPLING_OPTIONS
 
 _LOCAL = "local"
+_TRANSFORMERS = "transformers"
 _LITELLM = "litellm"
 
 
@@ -29,11 +30,15 @@ def create(model: str, *, api_base: str | None, api_key: str | None, options: di
     prefix, slash, name = model.partition("/")
     if prefix == _LOCAL and slash:
         return LocalBackend(name, **_checked(options, LocalBackend))
+    if prefix == _TRANSFORMERS and slash:
+        from tuneful.backends.transformers.backend import TransformersBackend
+
+        return TransformersBackend(name, **_checked(options, TransformersBackend))
     if prefix == _LITELLM and slash:
         from tuneful.backends.litellm import LiteLLMBackend
 
         return LiteLLMBackend(name, api_base=api_base, api_key=api_key, **_checked(options, LiteLLMBackend))
-    known = [_LOCAL, *PROVIDERS, _LITELLM]
+    known = [_LOCAL, *PROVIDERS, _TRANSFORMERS, _LITELLM]
     if not (prefix in PROVIDERS and slash):
         if api_base is None:
             raise UsageError(

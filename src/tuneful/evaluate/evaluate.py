@@ -9,9 +9,10 @@ from typing import Any
 
 from tuneful.errors import ConstraintError, DataError, EvaluationError, MetricError, UsageError
 from tuneful.evaluate.metric import Metric
+from tuneful.evaluate.remote import rollouts_in_flight, sharing
 from tuneful.evaluate.result import EvaluationResult
 from tuneful.evaluate.rollout import Row, roll_out
-from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program.concurrency import gather_bounded
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.program.predict import Predict
@@ -31,7 +32,8 @@ class Evaluate:
     Args:
         devset: examples with inputs marked.
         metric: see `tuneful.evaluate.metric.Metric`. May be given at the call.
-        num_threads: examples in flight; by default the setting, or as many as there are with an LM that batches.
+        num_threads: examples in flight; by default the setting, or as many as there are with an LM that batches, or as
+            an executor runs at once, where one is set.
         display_progress: show a progress bar, where a person can see it.
         display_table: print a table of all rows (True) or of the first so many.
         max_errors: stop when more rows than this have failed. None is no limit.
@@ -120,7 +122,8 @@ class Evaluate:
             bar.advance(watch.shown)
             return row
 
-        return await gather_bounded(self.devset, one, in_flight(self.num_threads, program))
+        with sharing():
+            return await gather_bounded(self.devset, one, await rollouts_in_flight(self.num_threads, program))
 
 
 class Watch:

@@ -23,8 +23,10 @@ from tuneful.errors import (
 )
 from tuneful.evaluate.metric import Metric
 from tuneful.program.module import Module
+from tuneful.program.runtime import settings
 from tuneful.program.trace import Trace, recording
 from tuneful.spec.example import Example
+from tuneful.spec.prediction import Prediction
 from tuneful.wire.response import Usage
 
 Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_error", "timeout"]
@@ -50,6 +52,7 @@ class Row:
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
+        feedback_by_step: its words on single steps, by path, where it was asked for them.
         error: the message of what was raised, with its traceback, or None.
         trace: the steps of the run.
     """
@@ -61,6 +64,7 @@ class Row:
     seconds: float = 0.0
     usage: Usage = field(default_factory=Usage)
     feedback: str | None = None
+    feedback_by_step: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     cause: BaseException | None = None
     trace: Trace = field(default_factory=Trace)
@@ -79,13 +83,40 @@ async def roll_out(
     timeout_s: float | None = None,
     failure_score: float = 0.0,
     bootstrapping: bool = False,
+    by_step: bool = False,
     paths: dict[int, str] | None = None,
 ) -> Row:
-    """Run a program on an example and score it.
+    """Run a program on an example and score it, here or by the executor in force.
 
     What the caller must act on is raised (`MUST_ACT`); every other failure becomes the status of the row. `paths` are
-    the program's `paths_of`, where it runs many times.
+    the program's `paths_of`, where it runs many times. `by_step` asks the metric for feedback on each predictor that
+    ran, where it gives any: one more call of the metric for each.
     """
+    options: dict[str, Any] = {
+        "timeout_s": timeout_s,
+        "failure_score": failure_score,
+        "bootstrapping": bootstrapping,
+        "by_step": by_step,
+    }
+    if settings.executor is None:
+        return await roll_out_here(program, example, metric, paths=paths, **options)
+    from tuneful.evaluate.remote import roll_out_there  # it imports this module
+
+    return await roll_out_there(program, example, metric, **options)
+
+
+async def roll_out_here(
+    program: Module,
+    example: Example,
+    metric: Metric | None,
+    *,
+    timeout_s: float | None,
+    failure_score: float,
+    bootstrapping: bool,
+    by_step: bool,
+    paths: dict[int, str] | None,
+) -> Row:
+    """Do what `roll_out` does, in this process."""
     row = Row(example)
     begun = time.perf_counter()
     with metered(Meter()) as meter:
@@ -93,7 +124,7 @@ async def roll_out(
             async with asyncio.timeout(timeout_s) if timeout_s is not None else nullcontext():
                 await _run(row, program, paths)
                 if row.status == "ok" and metric is not None:
-                    await _judge(row, metric, bootstrapping=bootstrapping)
+                    await _judge(row, metric, program if by_step else None, bootstrapping=bootstrapping)
         except TimeoutError as error:
             _fail(row, "timeout", error)
             row.error = f"the example took longer than {timeout_s:g} s and was cancelled."
@@ -122,9 +153,10 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
                 row.prediction.__dict__["_trace"] = recorder.trace
 
 
-async def _judge(row: Row, metric: Metric, *, bootstrapping: bool) -> None:
+async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: bool) -> None:
     try:
         score = await metric(row.example, row.prediction, row.trace if bootstrapping else None)
+        by_step = await _of_steps(row, metric, of) if of is not None and metric.speaks_of_steps else {}
     except MUST_ACT:
         raise
     except LMError as error:
@@ -132,7 +164,18 @@ async def _judge(row: Row, metric: Metric, *, bootstrapping: bool) -> None:
     except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
         _fail(row, "metric_error", error)
     else:
-        row.score, row.feedback = score.value, score.feedback
+        row.score, row.feedback, row.feedback_by_step = score.value, score.feedback, by_step
+
+
+async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]:
+    """Return what the metric says of each predictor that ran, by path."""
+    found = {}
+    for path, predictor in program.named_predictors():
+        calls = [(predictor, step.inputs, Prediction(step.outputs)) for step in row.trace.of(path)]
+        if calls:
+            said = await metric.of_step(row.example, row.prediction, row.trace, path or "self", calls)
+            found |= {path: said.feedback} if said.feedback else {}
+    return found
 
 
 def _fail(row: Row, status: Status, error: BaseException) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuneful.errors import AdapterParseError
-from tuneful.modules.react_protocol import SUBMIT, Decision, Protocol
+from tuneful.modules.react_protocol import SUBMIT, Decision, Protocol, as_shown
 from tuneful.modules.shown_steps import ShownSteps, checked_steps
-from tuneful.program.lm import current_lm
+from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.predict import Predict
@@ -127,6 +127,15 @@ class ReAct(Module):
                 return Prediction({**outputs, "trajectory": run.trajectory})
         note_event("answer asked for outright")
         return Prediction({**await run.extracted(), "trajectory": run.trajectory})
+
+    def _as_asked(
+        self, predictor: Predict[Any], case: Mapping[str, Any], lm: LM
+    ) -> tuple[Predict[Any], Mapping[str, Any]]:
+        """Return a step in the protocol that the LM is asked in."""
+        if predictor is not self.react:
+            return predictor, case
+        native = self.native and lm.capabilities.tools
+        return self._protocol.predictor(predictor, native=native), as_shown(case, native=native)
 
 
 class _Run:

@@ -89,8 +89,8 @@ class Protocol:
             return react
         twin = object.__new__(_NativeStep if native else Predict)
         twin.__dict__.update(react.__dict__)  # its path in the program with it
-        twin.demos = [_demo(demo, native=native) for demo in react.demos]
-        twin.demo_pool = react.demo_pool.shown_as(lambda demo: _demo(demo, native=native))
+        twin.demos = [as_shown(demo, native=native) for demo in react.demos]
+        twin.demo_pool = react.demo_pool.shown_as(lambda demo: as_shown(demo, native=native))
         if native:
             twin.signature = _native(react.signature)
         return twin
@@ -149,8 +149,8 @@ def _native(step: Signature) -> Signature:
     return native.append("calls", OutputField(min_length=1), ToolCalls).with_instructions(step.instructions)
 
 
-def _demo(demo: Any, *, native: bool) -> dict[str, Any]:
-    """Return a demo of a step in the form of one protocol, whichever it was made in."""
+def as_shown(demo: Any, *, native: bool) -> dict[str, Any]:
+    """Return a demo or a case of a step in the form of one protocol, whichever it was made in."""
     row = dict(demo.items() if isinstance(demo, Example) else demo)
     row.pop("tools", None)  # those in force are shown, once
     if all(name in row for name in _TEXT):

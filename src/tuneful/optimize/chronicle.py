@@ -104,6 +104,7 @@ class Chronicle:
     def _note(self, record: Mapping[str, Any]) -> None:
         if record["status"] != "ok":
             self.warnings[record["status"].replace("_", " ")] += 1
+        self.warnings.update(record.get("events", {}))
         for step in record["steps"]:
             self.warnings.update(step["noted"])
             self.models[step["model"]] = None

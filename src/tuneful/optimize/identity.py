@@ -93,4 +93,5 @@ def key_of(program: str, metric: str, example: Example, trial: Trial) -> str:
         example: the row.
         trial: what it is run for.
     """
-    return hash_of([program, metric, example.content_hash(), trial.sample, trial.bootstrapping])
+    more = ["by step"] if trial.by_step else []
+    return hash_of([program, metric, example.content_hash(), trial.sample, trial.bootstrapping, *more])

@@ -20,6 +20,7 @@ from tuneful.errors import BudgetExceeded, TunefulError
 from tuneful.evaluate.duplicates import warn_of_duplicates
 from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
 from tuneful.evaluate.metric import Metric
+from tuneful.evaluate.remote import rollouts_in_flight, sharing
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
@@ -85,7 +86,7 @@ class Loop:
         self.chronicle = Chronicle(self.meter, self.brief, self.positions, self.task.run)
         self.chronicle.begin({**self._about(), "data_hash": self._data_hash()})
         try:
-            with context(**self._ambient()), metered(self.meter):
+            with context(**self._ambient()), metered(self.meter), sharing():
                 report = await self._run_all()
         except BaseException as error:
             self.chronicle.end(f"ended by an error: {type(error).__name__}: {error!s:.200}")
@@ -184,6 +185,9 @@ class Loop:
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
+    async def _in_flight(self, program: Module) -> int:
+        return await rollouts_in_flight(self.recipe.num_threads, program)
+
     async def _run(self, trial: Trial) -> list[Outcome]:
         owner = self.student if trial.who == "student" else self.teacher
         known = owner.parameters()
@@ -203,7 +207,8 @@ class Loop:
             steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
             return Outcome(index, record["score"], record["status"], steps, record)
 
-        return await gather_bounded(trial.rows, one, in_flight(None, program))
+        with sharing():
+            return await gather_bounded(trial.rows, one, await self._in_flight(program))
 
     async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> dict[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
@@ -218,7 +223,9 @@ class Loop:
             self.journal.write(key, record)
         if record is None:
             with rollout(trial.sample):
-                row = await roll_out(program, example, self.metric, bootstrapping=trial.bootstrapping)
+                row = await roll_out(
+                    program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
+                )
             self._look_at(row)
             record = to_record(row)
             if row.status != "infra_error":
@@ -240,7 +247,7 @@ class Loop:
         """Run all candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.student.with_parameters(c) for c in candidates]
         with self.chronicle.during("comparison", len(programs) * len(self.held_out), len(programs) - 1):
-            size = max(BLOCK, in_flight(None, self.student))
+            size = max(BLOCK, await self._in_flight(self.student))
             for start in range(0, len(self.held_out), size):
                 block = self.held_out[start : start + size]
                 finished = [await self._run_block(block, program) for program in programs]
@@ -256,7 +263,8 @@ class Loop:
         async def one(example: Example) -> Mapping[str, Any]:
             return await self._record(program, identity, example, Trial({}, ()))
 
-        return await gather_bounded(block, one, in_flight(None, program))
+        with sharing():
+            return await gather_bounded(block, one, await self._in_flight(program))
 
     # --- deciding ---
 

@@ -28,11 +28,13 @@ def to_record(row: Row) -> dict[str, Any]:
         "score": row.score,
         "status": row.status,
         "feedback": row.feedback,
+        **({"feedback_by_step": row.feedback_by_step} if row.feedback_by_step else {}),
         "error": row.error,
         "seconds": round(row.seconds, 4),
         "usage": row.usage.to_json(),
         "outputs": outputs_of(row.prediction),
         "steps": steps,
+        **({"events": dict(row.trace.events)} if row.trace.events else {}),
     }
 
 

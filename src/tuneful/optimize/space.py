@@ -11,8 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuneful.adapters.select import resolve
+from tuneful.errors import UsageError
 from tuneful.optimize.trial import Brief, Candidate
+from tuneful.program.lm import LM
+from tuneful.program.lm_state import restored
 from tuneful.program.parameter import Choice, Integer, Parameter, Real, Tunable
+from tuneful.wire.capabilities import Capabilities
+from tuneful.wire.request import Sampling
 
 #: Most options of a number without options of its own.
 _STEPS = 8
@@ -122,3 +128,42 @@ def sampling(brief: Brief, name: str, values: Sequence[Any]) -> Space:
 
 def _free(brief: Brief, kind: str) -> list[Parameter]:
     return [p for p in brief.parameters.values() if p.kind == kind and not p.frozen]
+
+
+# --- what users name as options ---
+
+
+def known_adapters(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of adapters. Raises UsageError where there is none of a name."""
+    found = (names,) if isinstance(names, str) else tuple(names)
+    for name in found:
+        resolve(name, Capabilities())
+    return found
+
+
+def known_temperatures(temperatures: Sequence[float]) -> tuple[float, ...]:
+    """Return temperatures. Raises UsageError where one is none."""
+    for value in temperatures:
+        Sampling.from_options({"temperature": value})
+    return tuple(temperatures)
+
+
+def lm_states(models: Sequence[LM | str | Mapping[str, Any]]) -> tuple[Any, ...]:
+    """Return LMs as values of their parameter; see `LM.state`.
+
+    Raises:
+        UsageError: an unknown name, or an LM that is more than its state says: a saved program could not find it again.
+    """
+    return tuple(_state(model) for model in models)
+
+
+def _state(model: LM | str | Mapping[str, Any]) -> Any:
+    state = model.state if isinstance(model, LM) else model
+    again = restored(state)
+    if isinstance(model, LM) and (again.endpoint, again.sampling) != (model.endpoint, model.sampling):
+        raise UsageError(
+            f"{model!r} cannot be one of several models to choose from: a program is saved with a model's name, and "
+            f"{model.model!r} alone is another LM. Give names that need no further settings in `tf.LM(name)`; sampling "
+            "options go on the predictors."
+        )
+    return state

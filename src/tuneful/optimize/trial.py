@@ -77,6 +77,7 @@ class Trial:
         sample: 0 is the ordinary run; others are independent repetitions, sampled anew.
         leave_out: run each row without the demos that were made from it, so that it cannot copy its own answer.
         bootstrapping: whether the metric gets the trace, and may be stricter.
+        by_step: whether the metric is asked what it says of each step, where it takes `pred_name`.
         parent: what the candidate was made from, for the report's tree; None leaves it to how alike candidates are.
     """
 
@@ -86,6 +87,7 @@ class Trial:
     sample: int = 0
     leave_out: bool = False
     bootstrapping: bool = False
+    by_step: bool = False
     parent: Candidate | None = None
 
 

@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 from tuneful.backends.http.searching import SearchServer, search_request
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import DataError, LMServerError, UsageError
 from tuneful.program.portal import portal
 from tuneful.spec.passage import Passage
 
 
-class ColBERTv2:
+class ColBERTv2(Rebuilt):
     """A retriever over HTTP: `GET url?query=...&k=...`, answered by `{"topk": [{"text", "pid", "score"}, ...]}`.
 
         tf.configure(rm=tf.ColBERTv2("http://colbert.example:2017/wiki17_abstracts"))

@@ -14,6 +14,7 @@ from tuneful.backends.embed.embedding import EmbeddingBackend, Vectors, create, 
 from tuneful.backends.limited import Limited
 from tuneful.backends.metered import Metered, note_hit
 from tuneful.backends.models import Price, facts_of
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import CacheMissError, InputError, LMServerError, MissingExtraError, UsageError
 from tuneful.program import runtime
@@ -34,7 +35,7 @@ _BATCH_CHARS = 250_000
 _LOOKED_UP_AT_ONCE = 500
 
 
-class Embedder:
+class Embedder(Rebuilt):
     """Turns texts into vectors.
 
     >>> embedder = Embedder(lambda texts: [[len(text), text.count("a")] for text in texts])

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import DataError, InputError, UsageError
 from tuneful.program.embedder import Embedder
 from tuneful.program.parameter import checked_whole
@@ -17,7 +18,7 @@ from tuneful.spec.example import Example
 Vector = list[float]
 
 
-class KNN:
+class KNN(Rebuilt):
     """The k examples whose inputs are nearest to those of a call: `knn(question="...")`, the nearest first.
 
     >>> rows = [Example(word=w).with_inputs("word") for w in ("aaaa", "bb", "aab")]

@@ -17,6 +17,7 @@ from tuneful.backends.limited import Limited
 from tuneful.backends.local.find import is_available
 from tuneful.backends.metered import Metered, note_hit
 from tuneful.backends.models import Price, facts_of
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.registry import create
 from tuneful.backends.retried import Retried
 from tuneful.backends.sampled import Sampled
@@ -33,7 +34,7 @@ from tuneful.wire.response import Delta, Response
 _MOST_CHARS_PER_TOKEN = 16
 
 
-class LM:
+class LM(Rebuilt):
     """A language model.
 
     >>> lm = LM("openai/gpt-4o-mini", temperature=0.2, max_tokens=300)
@@ -44,7 +45,8 @@ class LM:
     wraps the next: sampled, cached, retried, limited, metered, and the provider.
 
     Args:
-        model: `provider/name`: "local/smollm2", "local/PATH.gguf", "openai/gpt-4o-mini", "ollama/llama3.2", ...
+        model: `provider/name`: "local/smollm2", "local/PATH.gguf", "transformers/FOLDER", "openai/gpt-4o-mini",
+            "ollama/llama3.2", ...
         api_base: address of the server, in place of the provider's; any that speaks OpenAI's protocol.
         api_key: key, in place of the one in the provider's environment variable. Never saved, logged or shown.
         price_per_million: US dollars for a million prompt tokens and a million generated ones, and perhaps for a
@@ -60,7 +62,8 @@ class LM:
         backend: a backend of your own, in place of the one that the name picks.
         options: sampling (temperature, max_tokens, top_p, seed, n, stop, logprobs, reasoning_effort, cache) and
             settings of the backend (timeout_s, connect_timeout_s, ca_bundle, headers; for local models threads, slots,
-            context_tokens, gpu_layers).
+            context_tokens, gpu_layers, and lora and lora_scale: a LoRA in a .gguf file, laid over the model for this
+            LM; for "transformers/..." device, dtype, batch_size, context_tokens).
 
     Raises:
         UsageError: an unknown provider or option, or one that the model does not take.
@@ -141,6 +144,12 @@ class LM:
     def endpoint(self) -> str:
         """Identity of what answers: part of cache and journal keys."""
         return self.backend.endpoint
+
+    @property
+    def state(self) -> str | dict[str, Any]:
+        """The LM as JSON, as a saved program keeps it: its model's name, and which weights of your own answer."""
+        weights = self._source.weights
+        return {"model": self.model, **weights} if weights else self.model
 
     @property
     def price(self) -> Price | None:
@@ -277,8 +286,22 @@ class LM:
         runtime.inspect_history(n, file)
 
     def __repr__(self) -> str:
-        options = "".join(f", {k}={v!r}" for k, v in self.sampling.to_json().items())
+        weights = {k: v for k, v in self._source.weights.items() if k != "digest"}
+        options = "".join(f", {k}={v!r}" for k, v in {**weights, **self.sampling.to_json()}.items())
         return f"LM({self.model!r}{options})"
+
+    def _beside(self) -> dict[str, Any]:
+        if self._share is not None:
+            raise UsageError(
+                f"{self!r} asks in batches, which gather the requests of one process: it cannot be sent to others. "
+                "Make it without `batch`, or set no executor."
+            )
+        return {"sampling": self.sampling, "capabilities": self.capabilities}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.sampling = state["sampling"]
+        if self.capabilities != state["capabilities"]:  # a probe had found out more, and prompts are planned with it
+            self._source.capabilities = state["capabilities"]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LM:
         return self  # connections and loaded models are shared by the copies of a program

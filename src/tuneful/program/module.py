@@ -233,6 +233,12 @@ class Module:
         found: Self = new.get(id(self), self)
         return found
 
+    def _as_asked(
+        self, predictor: Predict[Any], case: Mapping[str, Any], lm: LM
+    ) -> tuple[Predict[Any], Mapping[str, Any]]:
+        """Return a predictor of this module in the form in which it asks an LM, and a case of it in that form."""
+        return predictor, case
+
     # --- parameters ---
 
     def parameters(self) -> dict[str, Parameter]:
@@ -320,6 +326,11 @@ class Module:
                     del memo[half_made]
                 twin.__dict__[name] = memo[id(value)] = value
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to another process: all but the report, of which provenance stays, as in a saved file."""
+        kept = {name: value for name, value in self.__dict__.items() if name != "_report"}
+        return kept if self.report is None else {**kept, "_provenance": self.report.provenance()}
 
     def deepcopy(self) -> Self:
         """Return a copy that shares nothing that can change, but for LMs and what cannot be copied."""

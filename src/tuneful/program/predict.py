@@ -24,6 +24,7 @@ from tuneful.program.constraint import (
 )
 from tuneful.program.demo_pool import DemoPool, Vectorizer, vectorizer_of
 from tuneful.program.lm import LM, current_lm
+from tuneful.program.lm_state import restored
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.portal import portal
@@ -296,7 +297,7 @@ class Predict(Module, Generic[T]):
             "demos": [_demo_json(d) for d in self.demos],
             "demo_pool": self.demo_pool.value,
             "adapter": name_of(self.adapter),
-            "lm": self.lm.model if self.lm else None,
+            "lm": self.lm.state if self.lm else None,
             "sampling": self.sampling.to_json(),
         }
         return {**{k: (k, v, None) for k, v in values.items()}, **super()._own_parameters()}
@@ -317,8 +318,8 @@ class Predict(Module, Generic[T]):
                 if value is None or name_of(self.adapter) != value:  # one with an LM of its own stays as it is
                     self.adapter = value
             case "lm":
-                if value is None or self.lm is None or self.lm.model != value:
-                    self.lm = None if value is None else LM(value)
+                if value is None or self.lm is None or self.lm.state != value:
+                    self.lm = None if value is None else restored(value)
             case "sampling":
                 self.sampling = Sampling.from_options(value)
             case _:

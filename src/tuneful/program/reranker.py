@@ -11,13 +11,14 @@ from tuneful.backends.http.searching import RerankServer, rerank_request
 from tuneful.backends.limited import Limited
 from tuneful.backends.metered import Metered, note_hit
 from tuneful.backends.models import Price
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import InputError
 from tuneful.program import runtime
 from tuneful.program.portal import portal
 
 
-class Reranker:
+class Reranker(Rebuilt):
     """A reranking model behind `POST {address}/rerank`: Cohere, Jina, Voyage, vLLM, llama.cpp and others.
 
         ranker = tf.Reranker("rerank-v3.5", api_base="https://api.cohere.com/v2", api_key=...)

@@ -24,6 +24,7 @@ from tuneful.backends.metered import metered
 from tuneful.backends.models import Price
 from tuneful.errors import UsageError, nearest
 from tuneful.program.callback import checked_callbacks
+from tuneful.program.executor import checked_executor
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response, Usage, written
 
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "prices": {},  # Price, or (input, output) in dollars for a million tokens, by model: over the built-in table
     "callbacks": (),  # Callback objects, told of every module, model and evaluation
     "journal": ".tuneful/journal.sqlite",  # where named runs are kept
+    "executor": None,  # an Executor or an address ("dask://HOST:PORT"): where Evaluate and compile run programs
 }
 
 #: The least value of the settings that are whole numbers.
@@ -65,6 +67,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             values = {**values, "cache": _cache(value)}
         if name == "prices":
             values = {**values, "prices": _prices(value)}
+        if name == "executor":
+            values = {**values, "executor": checked_executor(value)}
         if name == "callbacks":
             values = {**values, "callbacks": checked_callbacks(value)}
         if name == "max_repairs" and value not in (0, 1):

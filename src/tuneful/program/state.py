@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneful.errors import StateError
+from tuneful.program.lm_state import absolute, relative
 
 if TYPE_CHECKING:
     from tuneful.program.module import Module
@@ -92,7 +93,8 @@ def save(program: Module, path: str | Path) -> None:
         raise StateError(f"a program is saved as JSON: {str(target)!r} does not end in `.json`.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(dump_state(program), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    state = _placed(program, dump_state(program), lambda lm: relative(lm, target.parent.absolute()))
+    partial.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(target)
 
 
@@ -109,4 +111,13 @@ def load(program: Module, path: str | Path) -> None:
         state = json.loads(text)
     except ValueError as error:
         raise StateError(f"{str(source)!r} is no JSON file: {error}.") from error
-    load_state(program, state)
+    load_state(program, _placed(program, state, lambda lm: absolute(lm, source.parent.absolute())))
+
+
+def _placed(program: Module, state: Any, place: Callable[[Any], Any]) -> Any:
+    """Return a state with the LMs in it at other places. What is no state is left for `load_state` to refuse."""
+    parameters = state.get("parameters") if isinstance(state, Mapping) else None
+    if not isinstance(parameters, Mapping):
+        return state
+    lms = {path for path, p in program.parameters().items() if p.kind == "lm"}
+    return {**state, "parameters": {k: place(v) if k in lms else v for k, v in parameters.items()}}

@@ -77,7 +77,7 @@ class BM25:
             return
         with _replacing(Path(path)) as partial:
             _built(str(partial), rows, title_weight).close()
-        self._open(lambda: _opened(Path(path)), _CONNECTIONS)
+        self._open_file(Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -87,13 +87,20 @@ class BM25:
             StateError: there is no such file, or it is no index of this version.
         """
         index = cls.__new__(cls)
-        index._open(lambda: _opened(Path(path)), _CONNECTIONS)
+        index._open_file(Path(path))
         return index
 
     def save(self, path: str | Path) -> None:
         """Write the index to a file, whole or not at all."""
         with _replacing(Path(path)) as partial, closing(sqlite3.connect(partial)) as copy, self._connection() as db:
             db.backup(copy)
+
+    #: The file that it is in, if it is in one.
+    _file: Path | None = None
+
+    def _open_file(self, path: Path) -> None:
+        self._file = path
+        self._open(lambda: _opened(path), _CONNECTIONS)
 
     def _open(self, connect: Any, most: int) -> None:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -156,6 +163,18 @@ class BM25:
     def __deepcopy__(self, memo: dict[int, Any]) -> BM25:
         return self  # an index never changes, so the copies of a program share it
 
+    def __getstate__(self) -> Path | bytes:
+        if self._file is not None:  # another process opens it where it lies
+            return self._file
+        with self._connection() as db:
+            return db.serialize()
+
+    def __setstate__(self, state: Path | bytes) -> None:
+        if isinstance(state, Path):
+            self._open_file(state)
+        else:
+            self._open(lambda: _revived(state), 1)
+
 
 def _shown(corpus: Iterable[Any], *, progress: bool) -> Iterator[Passage]:
     """Yield the passages of a corpus, and show how far they are."""
@@ -193,6 +212,13 @@ def _built(target: str, passages: Iterator[Passage], title_weight: float) -> sql
     except BaseException:
         db.close()
         raise
+    return db
+
+
+def _revived(data: bytes) -> sqlite3.Connection:
+    """Return a connection to an index in memory that another process had."""
+    db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    db.deserialize(data)
     return db
 
 

@@ -114,6 +114,22 @@ class VectorIndex:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # an index never changes, so the copies of a program share it
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self._folder is not None:  # another process opens it where it lies
+            held: Any = self._folder
+        else:
+            held = (self._vectors, self._counts, list(self._passages))
+        own = {n: v for n, v in self.__dict__.items() if n in ("_query_embedder", "embedder_name", "_approximate")}
+        return {"own": own, "held": held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["own"])
+        if isinstance(state["held"], Path):
+            self._reopen(state["held"])
+        else:
+            self._hold(*state["held"])
+            self._prepare(progress=False)
+
     # --- what a subclass says ---
 
     def _read(self, found: Any, count: int) -> list[Floats]:
@@ -164,7 +180,11 @@ class VectorIndex:
         }
         vector_folder.finished(folder, path, about, self._passages)
 
+    #: The folder that it is in, if it is in one.
+    _folder: Path | None = None
+
     def _reopen(self, path: Path) -> dict[str, Any]:
+        self._folder = path
         about, vectors, counts, passages = vector_folder.opened(path, self.kind)
         self._hold(vectors, counts, passages)
         self._restore(path, about)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
+from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import BudgetExceeded, CodeInterpreterError, InputError, LMError, LMInvalidRequestError, UsageError
 from tuneful.errors import CodeExecutionError as Failed
 from tuneful.program.portal import portal
@@ -60,7 +61,7 @@ class Answer:
     message: str = ""
 
 
-class Interpreter(ABC):
+class Interpreter(Rebuilt, ABC):
     """Runs Python code in a place of its own. What one piece of code defines, the next one finds.
 
     Use it as a context manager, so that the place is given up at the end. It starts by itself at the first code. Pass

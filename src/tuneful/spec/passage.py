@@ -77,6 +77,12 @@ class Passage(str):
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a passage never changes; `{name}` cannot be set. Make another one: Passage(...).")
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (self.text,), {"id": self.id, "title": self.title, "score": self.score}
+
+    def __getstate__(self) -> None:
+        """Nothing is left to set."""
+
     def __copy__(self) -> Self:
         return self
 

@@ -74,6 +74,14 @@ class ScriptedBackend(Backend):
         self.endpoint = "scripted"
         self.immediate = not seconds and not inspect.iscoroutinefunction(script)
 
+    def _beside(self) -> dict[str, Any]:
+        if not callable(self._script):
+            raise UsageError(
+                "a script that is a list of answers has one order, and cannot be sent to other processes, where each "
+                "would begin it anew. Give a function of the request."
+            )
+        return {}
+
     async def complete(self, request: Request) -> Response:
         """Answer by the script."""
         return await self._answer(request, self._seconds)
@@ -152,6 +160,9 @@ class ScriptedLM(LM):
     ) -> None:
         self._scripted = ScriptedBackend(script, seconds=seconds, piece=piece, capabilities=capabilities, local=local)
         super().__init__(model, backend=self._scripted, **{"cache": False, **options})
+
+    def _beside(self) -> dict[str, Any]:
+        return {**super()._beside(), **self._scripted._beside()}
 
     @property
     def requests(self) -> list[Request]:

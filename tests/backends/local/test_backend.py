@@ -414,3 +414,24 @@ async def test_a_text_under_a_grammar_ends_where_the_model_ends_it():
     messages = (system("Name the product only."), *turns, user("my fridge is warm"))
     response = await lm.ask(Request(messages, Sampling(max_tokens=30), grammar=grammar))
     assert (response.choices[0].text, response.choices[0].finish_reason) == ("fridge", "stop")
+
+
+@needs_model
+async def test_with_one_slot_an_answer_is_the_same_whatever_the_prefix_cache_had_to_compute():
+    head = system("Sort the message into a drawer: kitchen, garden or office. " + "Read it twice. " * 30)
+    asked = [Request((head, user(f"A message about the {w}.")), Sampling(max_tokens=4, logprobs=True)) for w in "abcd"]
+
+    def scores(response):
+        return [score for _, score in response.choices[0].logprobs]
+
+    def fresh(tokens):
+        return tf.LM("local/smollm2", slots=1, cache=False, context_tokens=tokens)  # loaded anew: nothing is cached
+
+    one, other = fresh(4097), fresh(4098)
+    there = [await one.complete(request) for request in asked]
+    back = [await other.complete(request) for request in reversed(asked)]
+
+    assert there[0].usage.cached_tokens == back[0].usage.cached_tokens == 0
+    assert all(response.usage.cached_tokens > 100 for response in (*there[1:], *back[1:]))
+    assert [scores(r) for r in there] == [scores(r) for r in reversed(back)]
+    assert [scores(await one.complete(request)) for request in asked] == [scores(r) for r in there]

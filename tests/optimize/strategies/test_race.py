@@ -153,3 +153,15 @@ def test_the_plan_of_a_race_brackets_what_it_takes():
 
     assert low <= spent <= high
     assert race.rollouts(1, 50, 10) == (0, 0)
+
+
+def test_those_who_join_late_have_to_catch_up():
+    state = race.start(2, range(8), block=2)
+    assert race.level(state)
+    assert race.front(state) == 0
+    state = race.tell(state, {0: [1.0, 0.0], 1: [0.0, 1.0]})
+    assert race.level(state)
+    assert race.front(state) == 2
+    state = race.add(state, 1)
+    assert not race.level(state)
+    assert race.level(race.tell(state, {2: [1.0, 1.0]}))

@@ -66,13 +66,13 @@ class ChatCompletions:
 def to_body(request: Request, model: str, facts: ModelFacts | None = None) -> dict[str, Any]:
     """Return the JSON body of a request."""
     facts = facts or ModelFacts()
-    body: dict[str, Any] = {"model": model, "messages": [_message(m) for m in request.messages]}
+    body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
     body.update(_sampling(request.sampling.resolved(), facts))
     if request.json_schema is not None:
         schema = {"name": "answer", "schema": json.loads(request.json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if request.tools:
-        body["tools"] = [_tool(t) for t in request.tools]
+        body["tools"] = [tool_body(t) for t in request.tools]
     if request.tool_choice is not None:
         plain = request.tool_choice in ("auto", "none", "required")
         named = {"type": "function", "function": {"name": request.tool_choice}}
@@ -97,7 +97,8 @@ def _sampling(sampling: Sampling, facts: ModelFacts) -> dict[str, Any]:
     return {names.get(k, k): v for k, v in given.items() if v is not None}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_body(message: Message) -> dict[str, Any]:
+    """Return the JSON of a message."""
     body: dict[str, Any] = {"role": message.role, "content": message.content}
     if not isinstance(message.content, str):
         body["content"] = [{"type": "text", "text": c} if isinstance(c, str) else _media(c) for c in message.content]
@@ -127,7 +128,8 @@ def _media(media: Media) -> dict[str, Any]:
     return {"type": "file", "file": {"filename": media.name or "file", "file_data": address}}
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def tool_body(tool: Tool) -> dict[str, Any]:
+    """Return the JSON of a tool."""
     function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
     return {"type": "function", "function": function}
 

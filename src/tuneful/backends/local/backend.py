@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from tuneful.backends.base import Backend
 from tuneful.backends.http.chat_completions import REPETITION_STEP, ChatCompletionsReader, to_body
-from tuneful.backends.local.engine import Engine, LocalSettings, engine_of
+from tuneful.backends.local.engine import Engine, LocalSettings, announce, engine_of
 from tuneful.backends.local.find import NAMED_MODELS, find_model
-from tuneful.errors import MissingExtraError
+from tuneful.backends.local.lora import find_lora
+from tuneful.errors import MissingExtraError, UsageError
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
@@ -36,18 +39,29 @@ class LocalBackend(Backend):
     Args:
         name: "smollm2" or the path of a .gguf file.
         timeout_s: seconds for one answer, from when a slot begins with it.
+        lora: a GGUF file with a LoRA that is laid over the model, for this LM alone: LMs with other LoRAs over the
+            same file share one loaded model. Make them before the first call, or it is loaded again.
+        lora_scale: how strongly the LoRA acts; 1 is as it was trained.
         options: settings of `LocalSettings` but the path.
 
     Raises:
-        NotConfiguredError, MissingExtraError, UsageError: the file or the library is missing, or the file is no GGUF
-            file. Raised here, before any call.
+        NotConfiguredError, MissingExtraError, UsageError: a file or the library is missing, the file is no GGUF
+            file, or the LoRA is for another model. Raised here, before any call.
     """
 
     local = True
     several = False  # samples are requests of their own, so that none needs a slot beside another
-    options = ("timeout_s", *(f.name for f in fields(LocalSettings) if f.name != "path"))
+    options = ("timeout_s", "lora", "lora_scale", *(f.name for f in fields(LocalSettings) if f.name != "path"))
 
-    def __init__(self, name: str, *, timeout_s: float = 120.0, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        timeout_s: float = 120.0,
+        lora: str | Path | None = None,
+        lora_scale: float = 1.0,
+        **options: Any,
+    ) -> None:
         path = find_model(name)
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingExtraError("xllamacpp", "local", "A local model")
@@ -56,6 +70,13 @@ class LocalBackend(Backend):
         size = path.stat().st_size
         self.model = name if name in NAMED_MODELS else path.name
         self.endpoint = f"local#{path.name}:{size}"
+        self._lora = None if lora is None else find_lora(lora, path)
+        self._lora_scale = _checked_scale(lora_scale)
+        if self._lora is not None:
+            self.endpoint += f"+{self._lora.digest}*{self._lora_scale:g}"
+            scale = {} if self._lora_scale == 1 else {"lora_scale": self._lora_scale}
+            self.weights = {"lora": str(self._lora.path), **scale, "digest": self._lora.digest}
+            announce(self._settings, self._lora)
         self.capabilities = Capabilities(
             grammar="lark",
             json_schema=True,
@@ -84,7 +105,8 @@ class LocalBackend(Backend):
         body = self._body(request)
         call = asyncio.wrap_future(
             engine.slots.submit_behind(
-                request.messages[: request.stable], lambda: engine.complete(body, pass_on, cancelled, self._timeout_s)
+                (self._lora, self._lora_scale, request.messages[: request.stable]),
+                lambda: engine.complete(body, pass_on, cancelled, self._timeout_s, self._lora, self._lora_scale),
             )
         )
         call.add_done_callback(lambda _: heard.put_nowait(None))
@@ -119,3 +141,9 @@ class LocalBackend(Backend):
     async def _engine(self) -> Engine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, engine_of, self._settings)
+
+
+def _checked_scale(scale: Any) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+        raise UsageError(f"`lora_scale` is {scale!r}; expected a number such as 1.0. No call was made.")
+    return float(scale)

@@ -8,15 +8,20 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
+from tuneful.backends.local.gate import Gate
+from tuneful.backends.local.lora import Lora
 from tuneful.backends.local.slots import Slots
 from tuneful.backends.local.special_tokens import SpecialTokens, new_mark
-from tuneful.errors import LMTimeoutError, UsageError
+from tuneful.errors import LMTimeoutError, TunefulError, UsageError
 
 #: What a chat body has that a body with a prompt in tokens has not.
 _CHAT_ONLY = ("messages", "response_format", "logprobs", "reasoning_effort")
@@ -30,7 +35,7 @@ class LocalSettings:
         path: the .gguf file.
         context_tokens: longest prompts and answers of all slots together.
         slots: requests decoded at once. None: half of the cores, from 1 to 8. On a CPU more do not answer sooner,
-            and each keeps a copy of the prompt that all must read.
+            and each keeps a copy of the prompt that all must read. With one, a greedy answer is the same each time.
         threads: threads that compute. None: cores less one, because a thread too many on a busy machine slows
             decoding by a factor of ten and more (they wait for one another at every token). With one slot, prompts
             are computed by all cores: there they wait once a prompt.
@@ -50,46 +55,110 @@ class LocalSettings:
         """Set what a model needs that does more than write. Here nothing."""
 
 
+#: Prompts that are known again.
+_REMEMBERED = 1000
+
+
 class Engine:
-    """One loaded model. Calls block; each runs in one of as many threads as there are slots."""
+    """One loaded model. Calls block; each runs in one of as many threads as there are slots.
+
+    It is loaded with every LoRA of which there is an LM, and a call says which of them it wants: llama.cpp takes no
+    further one later. An LM that is made after the first call has the model loaded again.
+    """
 
     def __init__(self, settings: LocalSettings) -> None:
+        self._settings = settings
+        self._key = secrets.token_urlsafe(24)
+        self._gate = Gate()
+        self._loras: tuple[Lora, ...] = ()
+        self._refused: WeakSet[Lora] = WeakSet()
+        self._count = settings.slots or min(8, max(1, _cores() // 2))
+        self._exact = self._count == 1 and not settings.gpu_layers
+        self._asked: OrderedDict[int, None] = OrderedDict()
+        self._load()
+        self.slots = Slots(self._count, settings.overtaking)
+
+    def _load(self, needed: Lora | None = None) -> None:
+        """Load the model with all LoRAs, or with as many as can be had where one of them is broken."""
+        if needed is not None:
+            needed.check_unchanged()
+        usable = [lora for lora in _loras_of(self._settings) if lora not in self._refused and _is_there(lora)]
+        others = [lora for lora in usable if lora is not needed]
+        self._server: Any = None  # first of all its memory: there may not be room for two
+        for loras in (usable, others, [needed] if needed else [], []):
+            try:
+                self._server = self._started(loras)
+            except RuntimeError as error:
+                failure = error
+            else:
+                self._loras = tuple(loras)
+                break
+        if self._server is None:
+            raise UsageError(
+                f"llama.cpp cannot load {self._settings.path!r}: {failure} "
+                "Is the file whole, its architecture supported, and is there memory for it?"
+            ) from failure
+        if needed is not None and needed not in self._loras:
+            self._refused.add(needed)
+
+    def _started(self, loras: Sequence[Lora]) -> Any:
         import xllamacpp  # an extra: looked for when the backend is made, loaded with the model
 
-        cores = os.cpu_count() or 2
+        settings, cores = self._settings, _cores()
         threads = settings.threads or max(1, cores - 1)
-        slots = settings.slots or min(8, max(1, cores // 2))
-        self._key = secrets.token_urlsafe(24)
-        self._path = settings.path
         params = xllamacpp.CommonParams()
         params.model.path = settings.path
         params.n_ctx = settings.context_tokens
-        params.n_parallel = slots
+        params.n_parallel = self._count
+        if self._exact:
+            # An answer then depends on its prompt alone, not on how much of it a cache served: flash attention on a CPU
+            # sums a block of tokens otherwise than one by one (log probabilities differ by 0.1).
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.kv_unified = True  # one pool for all slots: a long prompt may use what the others leave
         params.n_gpu_layers = settings.gpu_layers
         params.cpuparams.n_threads = threads
-        params.cpuparams_batch.n_threads = settings.threads or (cores if slots == 1 else threads)
-        params.cache_ram_mib = 512  # prompts that a slot had to give up are copied back, not computed again
+        params.cpuparams_batch.n_threads = settings.threads or (cores if self._count == 1 else threads)
+        # Prompts that a slot had to give up are copied back, not computed again. Not beside LoRAs: llama.cpp would
+        # also copy back what another one has computed (ggml-org/llama.cpp#26207). What a slot itself holds it drops
+        # in time.
+        params.cache_ram_mib = 0 if loras else 512
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora.path), 0.0) for lora in loras]
         params.verbosity = -1
         params.ui = False
         params.api_keys = [self._key]  # it opens a loopback port by itself; nobody else shall use it
         settings.prepare(params)
-        try:
-            self._server = xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise UsageError(
-                f"llama.cpp cannot load {settings.path!r}: {error} "
-                "Is the file whole, its architecture supported, and is there memory for it?"
-            ) from error
-        self.slots = Slots(slots, settings.overtaking)
+        return xllamacpp.Server(params)
+
+    @contextmanager
+    def _loaded(self, lora: Lora | None) -> Iterator[None]:
+        """Keep the model as it is meanwhile, with a LoRA among those that it was loaded with."""
+        while True:
+            with self._gate.among_others():
+                if lora is None or lora in self._loras:
+                    yield
+                    return
+            with self._gate.alone():
+                if lora not in self._refused and lora not in self._loras:
+                    self._load(lora)
+            if lora in self._refused:
+                raise UsageError(
+                    f"llama.cpp cannot load the LoRA {str(lora.path)!r} over {self._settings.path!r}. Is the file "
+                    "whole, and was it made for this model?"
+                )
 
     @cached_property
     def special_tokens(self) -> SpecialTokens:
         """The texts that would become special tokens. Read from the file at the first prompt."""
-        return SpecialTokens.of_file(Path(self._path))
+        return SpecialTokens.of_file(Path(self._settings.path))
 
     def complete(
-        self, body: dict[str, Any], pass_on: Callable[[Any], None], cancelled: threading.Event, timeout_s: float
+        self,
+        body: dict[str, Any],
+        pass_on: Callable[[Any], None],
+        cancelled: threading.Event,
+        timeout_s: float,
+        lora: Lora | None = None,
+        lora_scale: float = 1.0,
     ) -> None:
         """Answer one body, handing on each chunk; a cancelled or late call stops at the next token.
 
@@ -97,12 +166,23 @@ class Engine:
         """
         if cancelled.is_set():
             return
+        with self._loaded(lora):
+            if self._loras:  # always said: llama.cpp would go on with what the slot had before
+                scales = [{"id": i, "scale": lora_scale if x is lora else 0.0} for i, x in enumerate(self._loras)]
+                body = {**body, "lora": scales}
+            self._complete(body, pass_on, cancelled, timeout_s)
+
+    def _complete(
+        self, body: dict[str, Any], pass_on: Callable[[Any], None], cancelled: threading.Event, timeout_s: float
+    ) -> None:
         deadline = time.monotonic() + timeout_s  # the wait for a free slot is not the model's fault
 
         def receive(chunk: dict[str, Any]) -> bool:
             pass_on(chunk)
             return cancelled.is_set() or time.monotonic() > deadline
 
+        if self._exact and not body.get("temperature") and self._was_asked(body):
+            body = {**body, "cache_prompt": False}
         if "grammar" in body:
             body = {**body, "grammar": self.special_tokens.ended(body["grammar"])}
         mark = new_mark()
@@ -121,6 +201,20 @@ class Engine:
                 model=body["model"],
             )
 
+    def _was_asked(self, body: Mapping[str, Any]) -> bool:
+        """Say whether a prompt was asked not long ago, and note it.
+
+        Of a prompt that is cached whole llama.cpp computes the last token by itself, and one token is summed otherwise
+        than several. So where an answer is to be the same each time, the same prompt is computed as it was.
+        """
+        key = hash(json.dumps([body["messages"], body.get("tools"), body.get("lora")]))
+        known = key in self._asked
+        self._asked[key] = None
+        self._asked.move_to_end(key)
+        if len(self._asked) > _REMEMBERED:
+            self._asked.popitem(last=False)
+        return known
+
     def embeddings(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer one body of texts to embed."""
         answer: dict[str, Any] = self._server.handle_embeddings(body)
@@ -129,7 +223,8 @@ class Engine:
     def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Return the length of a prompt in tokens, the model's own chat template included."""
         mark = new_mark()
-        return len(self._tokens(self.special_tokens.cut(messages, mark), mark))
+        with self._loaded(None):
+            return len(self._tokens(self.special_tokens.cut(messages, mark), mark))
 
     def _tokens(self, messages: list[dict[str, Any]], mark: str) -> list[int]:
         """Return a prompt in tokens, cut at each mark."""
@@ -173,8 +268,31 @@ def _as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
     return {**chunk, "choices": [{**c, "delta": {"content": c.get("text")}} for c in chunk["choices"]]}
 
 
+def _cores() -> int:
+    return os.cpu_count() or 2
+
+
+def _is_there(lora: Lora) -> bool:
+    try:
+        lora.check_unchanged()
+    except TunefulError:  # whoever asks for it is told
+        return False
+    return True
+
+
+_loras: dict[LocalSettings, WeakSet[Lora]] = {}
 _engines: dict[tuple[int, LocalSettings], Engine] = {}
 _loading = threading.Lock()
+
+
+def announce(settings: LocalSettings, lora: Lora) -> None:
+    """Have a LoRA loaded with the model, for as long as somebody holds it."""
+    with _loading:
+        _loras.setdefault(settings, WeakSet()).add(lora)
+
+
+def _loras_of(settings: LocalSettings) -> list[Lora]:
+    return sorted(_loras.get(settings, ()), key=lambda lora: (lora.path, lora.digest))
 
 
 def engine_of(settings: LocalSettings) -> Engine:

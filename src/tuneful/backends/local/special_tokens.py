@@ -7,13 +7,13 @@ reads the same characters, as plain text.
 
 from __future__ import annotations
 
-import mmap
 import re
 import secrets
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from tuneful.backends.local.gguf_file import read_metadata
 
 _TOKENS = "tokenizer.ggml.tokens"
 _TYPES = "tokenizer.ggml.token_type"
@@ -24,10 +24,6 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 #: adds beside these (runs of blanks, say) are ordinary text and stay whole.
 _MARKUP = re.compile(r"<[|｜].*[|｜]>|<(?:start|end)_of_\w+>|\[/?[A-Z_]+\]|<[A-Za-z]*EOT>|<eos>")
 _TAG = re.compile(r"[<\[]\S*[>\]]")
-
-#: Values of a GGUF file by their type: the format of one.
-_STRING, _ARRAY = 8, 9
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
 class SpecialTokens:
@@ -47,7 +43,7 @@ class SpecialTokens:
     @classmethod
     def of_file(cls, path: Path) -> SpecialTokens:
         """Read them from the vocabulary of a GGUF file."""
-        found = _read(path, (_TOKENS, _TYPES, *_ENDS))
+        found = read_metadata(path, (_TOKENS, _TYPES, *_ENDS))
         texts = found.get(_TOKENS, [])
         kinds = found.get(_TYPES) or [_NORMAL] * len(texts)
         special = (t for t, kind in zip(texts, kinds, strict=False) if _is_special(t, kind))
@@ -95,46 +91,3 @@ def _is_special(text: str, kind: int) -> bool:
     if kind in (_CONTROL, _UNKNOWN):
         return not text.isspace()
     return bool(_MARKUP.fullmatch(text)) or (kind == _USER_DEFINED and bool(_TAG.fullmatch(text)))
-
-
-def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return some values from the metadata of a GGUF file that llama.cpp has loaded, so it is sound."""
-    found: dict[str, Any] = {}
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        reader = _Reader(data, 16)
-        for _ in range(reader.number("Q")):
-            key = reader.text()
-            value = reader.value(reader.number("I"), keep=key in keys)
-            if key in keys:
-                found[key] = value
-                if len(found) == len(keys):
-                    break
-    return found
-
-
-class _Reader:
-    def __init__(self, data: mmap.mmap, at: int) -> None:
-        self._data, self._at = data, at
-
-    def number(self, form: str) -> Any:
-        (value,) = struct.unpack_from(f"<{form}", self._data, self._at)
-        self._at += struct.calcsize(f"<{form}")
-        return value
-
-    def text(self) -> str:
-        length = self.number("Q")
-        self._at += length
-        return self._data[self._at - length : self._at].decode("utf-8", "replace")
-
-    def value(self, kind: int, *, keep: bool) -> Any:
-        if kind == _STRING:
-            return self.text()
-        if kind != _ARRAY:
-            return self.number(_NUMBERS[kind])
-        kind, count = self.number("I"), self.number("Q")
-        if kind not in _NUMBERS:
-            values = (self.value(kind, keep=keep) for _ in range(count))
-            return list(values) if keep else sum(1 for _ in values)
-        form = f"<{count}{_NUMBERS[kind]}"
-        self._at += struct.calcsize(form)
-        return list(struct.unpack_from(form, self._data, self._at - struct.calcsize(form))) if keep else None

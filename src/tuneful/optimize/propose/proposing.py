@@ -14,7 +14,7 @@ from tuneful.program.runtime import context, rollout
 
 
 class Proposing(Teleprompter):
-    """Base of such teleprompters. A job's name is the proposer's, its inputs are the proposer's, and `sample`.
+    """Base of such teleprompters. A job's name is the proposer's, its inputs are the proposer's, `sample` and `step`.
 
     Proposers are ordinary programs: declared by signatures, and so compiled like any other where somebody has rows
     for them: `teleprompter.proposers["instructions"] = compiled`.
@@ -32,8 +32,11 @@ class Proposing(Teleprompter):
         return {name: value for name, value in super().settings().items() if name != "proposers"}
 
     async def work(self, brief: Brief, job: Job) -> Mapping[str, Any]:
-        """Ask the proposer; return its outputs as JSON. Another `sample` is another answer to the same inputs."""
-        inputs = {name: value for name, value in job.inputs.items() if name != "sample"}
+        """Ask the proposer; return its outputs as JSON.
+
+        Another `sample` is another answer to the same inputs; `step` is for the recipe alone.
+        """
+        inputs = {name: value for name, value in job.inputs.items() if name not in ("sample", "step")}
         with context(**self._ambient()), rollout(job.inputs.get("sample", 0)):
             prediction = await self.proposers[job.name].acall(**inputs)
         return dict(prediction.to_dict())

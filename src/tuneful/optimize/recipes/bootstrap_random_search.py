@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tuneful.errors import UsageError
-from tuneful.optimize.propose.demos import joined, labelled
 from tuneful.optimize.strategies import selection
 from tuneful.optimize.strategies.pool import Pool
 from tuneful.optimize.strategies.pooled_race import PooledRace
@@ -105,13 +104,8 @@ class BootstrapFewShotWithRandomSearch(PooledRace):
 
     def _candidates(self, brief: Brief, state: State) -> list[Candidate]:
         """Return the candidates, simpler ones first, none twice."""
-        kept = state["pool"]["kept"]
-        found: list[Candidate] = [{}, joined(labelled(brief, self.max_labeled_demos, stream="labelled"))]
-        found.append(self._pool.demos(brief, kept[: self.max_bootstrapped_demos]))
-        for number in range(self.num_candidate_programs if kept else 0):
-            rng = brief.stream(f"draw {number}")
-            size = min(rng.randint(1, self.max_bootstrapped_demos), len(kept))
-            found.append(self._pool.demos(brief, rng.sample(kept, size), stream=f"draw {number}"))
+        sets = self._pool.sets(brief, state["pool"]["kept"], self.num_candidate_programs, self.max_bootstrapped_demos)
+        found = [{}, *sets]
         return [c for i, c in enumerate(found) if c not in found[:i]]
 
     def rollouts(self, brief: Brief) -> tuple[int, int]:

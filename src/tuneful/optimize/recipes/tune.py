@@ -10,11 +10,13 @@ from tuneful.adapters.select import ADAPTERS, resolve
 from tuneful.errors import UsageError
 from tuneful.optimize import space
 from tuneful.optimize.propose.demos import joined, labelled, picked
+from tuneful.optimize.propose.describe import examples_text, program_text, rows_of, signature_text
+from tuneful.optimize.propose.instructions import TIPS, WriteInstructions
 from tuneful.optimize.propose.proposing import Proposing
 from tuneful.optimize.space import Axis, Point, Space
 from tuneful.optimize.strategies import parzen, race, selection, spending
 from tuneful.optimize.strategies.pool import Pool, told
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 
@@ -54,9 +56,8 @@ class Tune(Proposing):
         num_instructions: instructions that are proposed for each predictor.
         num_threads: rollouts in flight; by default the setting.
 
-    Cost: the pool (rows runs of the teacher at most), up to `num_instructions` calls of the proposer a predictor and
-    one for a summary of the data, `num_candidates` x rows runs at most (a third of that is usual), and 3 runs for each
-    held-out row.
+    Cost: the pool (rows runs of the teacher at most), `num_instructions` calls of the proposer for each predictor,
+    `num_candidates` x rows runs at most (a third of that is usual), and 2 runs for each held-out row.
 
     Source: ours. Racing after Maron and Moore (1994); joint search of instructions and demos after Opsahl-Ong et al.
     (2024), "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs".
@@ -81,15 +82,12 @@ class Tune(Proposing):
     ) -> None:
         if num_candidates < 2:
             raise UsageError(f"`num_candidates` is {num_candidates!r}; expected at least 2.")
-        for name in adapters if adapters != "auto" else ():
-            if name not in ADAPTERS:
-                resolve(name, current_lm().capabilities)  # raises what there is to say
         self.metric = metric
         self.prompt_model = prompt_model
         self.propose = propose
-        self.adapters = tuple(adapters) if adapters != "auto" else "auto"
-        self.models = tuple(models)
-        self.temperatures = tuple(temperatures)
+        self.adapters = "auto" if adapters == "auto" else space.known_adapters(adapters)
+        self.models = space.lm_states(models)
+        self.temperatures = space.known_temperatures(temperatures)
         self.embedder = _embedder(embedder)
         self.teacher_settings = teacher_settings
         self.max_bootstrapped_demos = max_bootstrapped_demos
@@ -98,14 +96,48 @@ class Tune(Proposing):
         self.num_instructions = num_instructions
         self.num_threads = num_threads
         self._pool = Pool(max_bootstrapped_demos * 4, max_labeled_demos)
-        self.proposers = {}
+        self.proposers = {"instructions": WriteInstructions()}
 
     # --- the stages: runs of the teacher, proposals, the race, and what can be dropped of the winner ---
 
     def init(self, brief: Brief) -> State:
         """Return the first state: nothing run, nothing proposed."""
         begun: State = {"pool": self._pool.start(brief), "spent": spending.start(), "race": None, "points": []}
-        return self._advanced(brief, {**begun, "texts": {}, "pruned": None})
+        return self._advanced(brief, {**begun, "texts": None if self._proposes() else {}, "pruned": None})
+
+    def jobs(self, brief: Brief, state: State) -> list[Job]:
+        """Return the instructions to write, once the teacher has run."""
+        if state["texts"] is not None or self._pool.ask(brief, state["pool"]):
+            return []
+        assert brief.student is not None
+        found = []
+        for path, signature in brief.signatures.items():
+            if brief.tunable(f"{path}.instructions".lstrip(".")):
+                shown = rows_of(signature, brief.stream("examples").sample(brief.trainset, min(5, len(brief.trainset))))
+                known = {
+                    "task": signature_text(signature),
+                    "program": program_text(brief.student, path),
+                    "examples": examples_text(shown),
+                }
+                tips = list(TIPS.values())
+                found += [
+                    Job("instructions", {**known, "tip": tips[i % len(tips)], "sample": i, "step": path})
+                    for i in range(self.num_instructions)
+                ]
+        return found
+
+    def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
+        """Take the instructions that were written."""
+        texts: dict[str, list[str]] = {}
+        for job, made in results:
+            if made is not None and made["instructions"].strip():
+                texts.setdefault(f"{job.inputs['step']}.instructions".lstrip("."), []).append(made["instructions"])
+        return self._advanced(brief, {**state, "texts": texts})
+
+    def _proposes(self) -> bool:
+        if self.propose != "auto":
+            return self.propose
+        return self.prompt_model is not None or not current_lm().capabilities.small
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
         """Return the teacher's next rows; then the next block of the race."""
@@ -123,7 +155,7 @@ class Tune(Proposing):
     def _advanced(self, brief: Brief, state: State) -> State:
         """Begin the race, let candidates join it, or drop from its winner what does not matter."""
         if state["race"] is None:
-            if self._pool.ask(brief, state["pool"]):
+            if self._pool.ask(brief, state["pool"]) or state["texts"] is None:
                 return state
             points = self._first(brief, state)
             return {**state, "points": points, "race": selection.start(brief, len(points))}
@@ -166,7 +198,7 @@ class Tune(Proposing):
 
     def _simpler(self, brief: Brief, state: State) -> list[Point]:
         """Return the leader with one lever less, for each lever that it has."""
-        leader = state["points"][race.ranking(state["race"])[0]]
+        leader = state["points"][selection.leader(state["race"])]
         pulled = [name for name, option in leader.items() if option]
         fewer = [{**leader, name: 0} for name in pulled] if len(pulled) > 1 else []
         return [point for point in fewer if point not in state["points"]]
@@ -185,17 +217,13 @@ class Tune(Proposing):
         found: list[Candidate] = []
         if self.embedder is not None:
             found.append(picked(brief, kept, most, embedder=self.embedder))
-        found += [joined(labelled(brief, k, stream=f"labelled {k}")) for k in (most, most // 2) if k]
-        found.append(self._pool.demos(brief, kept[: self.max_bootstrapped_demos]))
-        for number in range(_DRAWS if kept else 0):
-            rng = brief.stream(f"draw {number}")
-            size = min(rng.randint(1, self.max_bootstrapped_demos), len(kept))
-            found.append(self._pool.demos(brief, rng.sample(kept, size), stream=f"draw {number}"))
+        found += [joined(labelled(brief, half, stream="half")) for half in [most // 2] if half]
+        found += self._pool.sets(brief, kept, _DRAWS, self.max_bootstrapped_demos)
         distinct = [c for i, c in enumerate(found) if c and c not in found[:i]]
         return Axis("demos", ({}, *distinct))
 
     def _instructions(self, brief: Brief, state: State) -> list[Axis]:
-        return [Axis.of(path, brief.parameters[path].value, texts) for path, texts in state["texts"].items()]
+        return [Axis.of(path, brief.parameters[path].value, texts) for path, texts in (state["texts"] or {}).items()]
 
     def _adapters(self, brief: Brief) -> Space:
         """Return an axis for each predictor, without the adapter that it has by itself."""
@@ -220,13 +248,12 @@ class Tune(Proposing):
 
     def _winner(self, state: State) -> int:
         """Return the leader, or a simpler candidate that did as well on the same rows."""
-        ranking = race.ranking(state["race"])
-        means, points = race.means(state["race"]), state["points"]
-        rows = len(state["race"]["scores"][ranking[0]])
-        equal = [c for c in race.alive(state["race"]) if len(state["race"]["scores"][c]) == rows]
-        best = max((m for c in equal if (m := means[c]) is not None), default=None)
-        as_good = [c for c in equal if means[c] == best] or ranking[:1]
-        return min(as_good, key=lambda c: (sum(map(bool, points[c].values())), ranking.index(c)))
+        best = selection.leader(state["race"])
+        scores, means, points = state["race"]["scores"], race.means(state["race"]), state["points"]
+        rivals = [
+            c for c in race.alive(state["race"]) if len(scores[c]) == len(scores[best]) and means[c] == means[best]
+        ]
+        return min([best, *rivals], key=lambda c: sum(map(bool, points[c].values())))
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
         """Return the candidates with their scores, best first."""

@@ -25,7 +25,7 @@ class Ascent(Proposing):
 
     State: `round`; `turn`, the number of the slot that is next, or None while proposals are wanted; `options`, the
     values by slot, without the one that the program has; `points`, the candidates of the race, each as the index of its
-    option by slot; `parents`, what each of them was made from; `race`.
+    option by slot; `parents`, what each of them was made from; `race`; `over`, whether no more proposals are wanted.
 
     Attributes:
         breadth: values of a slot that join in a round; the value as it is counts in the first one.
@@ -64,18 +64,19 @@ class Ascent(Proposing):
 
     def init(self, brief: Brief) -> State:
         """Return the first state: the program as it is, alone in the race."""
-        begun = {"round": 0, "turn": None, "options": {slot: [] for slot in self._slots(brief)}}
-        return {**begun, "points": [{}], "parents": [None], "race": selection.start(brief, 1)}
+        begun: State = {"round": 0, "turn": None, "options": {slot: [] for slot in self._slots(brief)}}
+        begun |= {"points": [{}], "parents": [None], "race": selection.start(brief, 1)}
+        return {**begun, "over": not begun["options"]}
 
     def jobs(self, brief: Brief, state: State) -> list[Job]:
         """Return the proposals of the next round."""
-        if state["turn"] is not None or state["round"] >= self.depth:
+        if state["turn"] is not None or state["over"]:
             return []
         tried = {slot: self._attempts(state, slot) for slot in state["options"]}
         return [self._job(brief, slot, tried[slot], sample) for slot in tried for sample in range(self._wanted(state))]
 
     def _wanted(self, state: State) -> int:
-        return self.breadth - (state["round"] == 0)
+        return self.breadth if state["round"] else self.breadth - 1
 
     def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
         """Take the proposals; where none is new, the search is over."""
@@ -85,7 +86,7 @@ class Ascent(Proposing):
             own = [result for _, result in results[i * wanted : (i + 1) * wanted]]
             options[slot] = [*known, *self._values(brief, slot, own, known)]
         if options == state["options"]:
-            return {**state, "round": self.depth}
+            return {**state, "over": True}
         return self._advanced({**state, "options": options, "turn": 0})
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
@@ -103,7 +104,8 @@ class Ascent(Proposing):
         slots = list(state["options"])
         while state["turn"] is not None and not race.ask(state["race"]):
             if state["turn"] == len(slots):
-                return {**state, "turn": None, "round": state["round"] + 1}
+                done = state["round"] + 1
+                return {**state, "turn": None, "round": done, "over": done == self.depth}
             state = self._joined(state, slots[state["turn"]])
         return state
 

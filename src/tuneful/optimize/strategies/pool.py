@@ -79,7 +79,7 @@ class Pool:
         for outcome in outcomes:
             if self._succeeded(outcome):
                 answer = {"outputs": outcome.detail["outputs"]} if self.answers else {}
-                kept.append({"row": outcome.row, "score": outcome.score, "steps": _plain(outcome.steps), **answer})
+                kept.append({"row": outcome.row, "score": outcome.score, "steps": plain(outcome.steps), **answer})
             else:
                 failed.append(outcome.row)
                 why[outcome.status if outcome.status != "ok" else "score too low"] += 1
@@ -122,6 +122,23 @@ class Pool:
         shown = {p: demos[: max(0, self.max_labeled_demos - len(own.get(p, ())))] for p, demos in fill.items()}
         return joined(own, shown)
 
+    def sets(self, brief: Brief, kept: Sequence[dict[str, Any]], number: int, most: int) -> list[Candidate]:
+        """Return demo sets: labelled rows only, the first runs in order, and draws of random size and members.
+
+        Args:
+            brief: program and rows.
+            kept: runs of the pool.
+            number: how many are drawn.
+            most: most runs in a set.
+        """
+        found = [joined(labelled(brief, self.max_labeled_demos, stream="labelled"))]
+        found.append(self.demos(brief, kept[:most]))
+        for draw in range(number if kept and most else 0):
+            rng = brief.stream(f"draw {draw}")
+            size = min(rng.randint(1, most), len(kept))
+            found.append(self.demos(brief, rng.sample(kept, size), stream=f"draw {draw}"))
+        return found
+
 
 def told(state: State) -> str:
     """Return how many runs were tried and kept, and why the others were not, as a line of the report."""
@@ -129,6 +146,7 @@ def told(state: State) -> str:
     return f"{len(state['kept'])} runs kept of {state['tried']} tried" + (f" ({why})" if why else "")
 
 
-def _plain(steps: Sequence[Any]) -> list[dict[str, Any]]:
+def plain(steps: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return what demos need of a run's steps; those that the program did not use are left out."""
     used = [s for s in steps if not s.get("superseded")]
     return [{n: s[n] for n in ("path", "inputs", "outputs", "noted", "correction") if n in s} for s in used]

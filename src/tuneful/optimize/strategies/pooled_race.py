@@ -22,7 +22,7 @@ class PooledRace(Teleprompter):
         """Return the race's leader; before the race, the runs so far, in order."""
         if state["race"] is None:
             return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
-        return [self._candidates(brief, state)[race.ranking(state["race"])[0]]]
+        return [self._candidates(brief, state)[selection.leader(state["race"])]]
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
         """Return the candidates with their scores, best first."""

@@ -71,6 +71,16 @@ def alive(state: State) -> list[int]:
     return [c for c in range(len(state["scores"])) if c not in out]
 
 
+def front(state: State) -> int:
+    """Return how many rows those have been run on that have been run on most."""
+    return max(map(len, state["scores"]), default=0)
+
+
+def level(state: State) -> bool:
+    """Say whether nobody who is still in the race has to catch up."""
+    return all(len(state["scores"][c]) == front(state) for c in alive(state))
+
+
 def ask(state: State) -> list[tuple[int, tuple[int, ...]]]:
     """Return candidates, each with the rows to run it on next; none when the race is over.
 
@@ -79,10 +89,9 @@ def ask(state: State) -> list[tuple[int, tuple[int, ...]]]:
     racing = alive(state)
     if len(racing) < 2:
         return []
-    done = {c: len(state["scores"][c]) for c in racing}
-    front = max(map(len, state["scores"]))
-    late = [c for c in racing if done[c] < front]
-    end = front if late else len(state["rows"])
+    done, furthest = {c: len(state["scores"][c]) for c in racing}, front(state)
+    late = [c for c in racing if done[c] < furthest]
+    end = furthest if late else len(state["rows"])
     wanted = {c: tuple(state["rows"][done[c] : min(end, done[c] + state["block"])]) for c in late or racing}
     return [(c, rows) for c, rows in wanted.items() if rows]
 
@@ -103,6 +112,22 @@ def tell(state: State, scores: Mapping[int, Sequence[float | None]]) -> State:
     behind = ranking(state)[1 : len(racing)]  # the leader stays, whatever was bet
     down = [c for c in behind if state["bets"][c]["wealth"] >= 1 / state["alpha"] or c in expected.keys() - got.keys()]
     return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(down))]}
+
+
+def played(state: State, known: Sequence[Sequence[float | None]]) -> State:
+    """Return the race after all looks for which the scores are known already.
+
+    Args:
+        state: the race.
+        known: scores of each candidate, in the order of the race's rows, as far as it was run.
+    """
+    while asked := ask(state):
+        begun = {c: len(state["scores"][c]) for c, _ in asked}
+        found = {c: known[c][begun[c] : begun[c] + len(rows)] for c, rows in asked}
+        if any(len(found[c]) < len(rows) for c, rows in asked):
+            break
+        state = tell(state, found)
+    return state
 
 
 def means(state: State) -> list[float | None]:

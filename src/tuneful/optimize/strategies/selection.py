@@ -11,10 +11,18 @@ from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Tri
 BLOCK = 16
 
 
-def start(brief: Brief, n_candidates: int) -> State:
-    """Return a race on the brief's rows, in a random order; see `race.start`."""
+def start(brief: Brief, n_candidates: int, *, most: int | None = None, block: int = BLOCK) -> State:
+    """Return a race on the brief's rows, in a random order; see `race.start`.
+
+    Args:
+        brief: program and rows.
+        n_candidates: how many there are.
+        most: rows to race on, where not all of them.
+        block: rows between two looks.
+    """
     rows = range(len(brief.trainset))
-    return race.start(n_candidates, brief.stream("race").sample(rows, len(rows)), block=BLOCK)
+    drawn = brief.stream("race").sample(rows, len(rows))
+    return race.start(n_candidates, drawn[:most], block=block)
 
 
 def trials(

@@ -1,0 +1,1 @@
+"""Checkpoints of `transformers` in this process."""

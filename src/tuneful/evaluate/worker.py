@@ -1,0 +1,184 @@
+"""The worker's side of a rollout that runs in another process. Executors find it there by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import socket
+import sys
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuneful.backends.budget import Budget, Meter
+from tuneful.backends.metered import metered, phase
+from tuneful.errors import TunefulError, UsageError
+from tuneful.evaluate.metric import Metric
+from tuneful.evaluate.rollout import Row, roll_out_here
+from tuneful.program.module import Module
+from tuneful.program.portal import portal
+from tuneful.program.runtime import context, rollout
+from tuneful.program.trace import paths_of
+from tuneful.spec.example import Example
+
+#: Programs and surroundings that a worker keeps; the ones that were not used for longest go first.
+KEPT = 32
+
+VERSION: str = sys.modules[__name__.partition(".")[0]].__version__
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What many rollouts share. It is sent to a worker once, which keeps it under its key.
+
+    Args:
+        key: its identity.
+        value: what it is, in a tuple of one; empty where the worker should have it.
+    """
+
+    key: str
+    value: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rollout finds besides its program.
+
+    Args:
+        metric: the metric, or None.
+        settings: of the driver, those that decide what a run gives.
+    """
+
+    metric: Metric | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One rollout.
+
+    Args:
+        token: its identity.
+        program, surroundings: see `Part`.
+        example: the row.
+        options: further arguments of `roll_out`.
+        sample: number of the repetition; see `tuneful.program.runtime.rollout`.
+        phase: what the driver's meters call it.
+        budget: what it may use.
+        version: the driver's.
+    """
+
+    token: str
+    program: Part
+    surroundings: Part
+    example: Example
+    options: dict[str, Any]
+    sample: int
+    phase: str
+    budget: Budget
+    version: str = VERSION
+
+
+@dataclass(slots=True)
+class Account:
+    """What a worker says of an errand: a row, an error, or which parts it lacks. None of them where it was stopped.
+
+    Args:
+        worker: its name.
+        meter: what the errand has used.
+    """
+
+    worker: str
+    row: Row | None = None
+    error: BaseException | None = None
+    missing: tuple[str, ...] = ()
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its end."""
+        return self.row is None and self.error is None and not self.missing
+
+
+_kept: OrderedDict[str, Any] = OrderedDict()
+_running: dict[str, asyncio.Task[Any]] = {}
+_lock = threading.Lock()
+
+
+def run(errand: Errand) -> Account:
+    """Run an errand and block until it is done. Failures of any kind are in the account."""
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    if errand.version != VERSION:
+        text = f"the worker {worker} has tuneful {VERSION}, and this process has {errand.version}. Install the same."
+        return Account(worker, error=UsageError(text))
+    parts = [_part(errand.program), _part(errand.surroundings)]
+    if missing := tuple(
+        p.key for p, found in zip((errand.program, errand.surroundings), parts, strict=True) if not found
+    ):
+        return Account(worker, missing=missing)
+    (program,), (surroundings,) = parts
+    account = Account(worker, meter=Meter(errand.budget))
+    with suppress(KeyboardInterrupt):  # Ctrl-C reaches workers as well, and Ray stops a task by it
+        portal.run(_fill(account, errand, program, surroundings))
+    return account
+
+
+def stop(token: str) -> bool:
+    """Stop an errand. Returns whether it was running here."""
+    task = _running.get(token)
+    if task is None:
+        return False
+    task.get_loop().call_soon_threadsafe(task.cancel)
+    return True
+
+
+def _part(part: Part) -> tuple[Any, ...]:
+    """Return what a part is, in a tuple of one; empty where it is not here."""
+    with _lock:
+        if part.value:
+            _kept.setdefault(part.key, part.value)
+        found: tuple[Any, ...] = _kept.get(part.key, ())
+        if found:
+            _kept.move_to_end(part.key)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return found
+
+
+async def _fill(account: Account, errand: Errand, program: Module, surroundings: Surroundings) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    _running[errand.token] = task
+    given = {**surroundings.settings, "executor": None, "callbacks": ()}
+    try:
+        with context(**given), rollout(errand.sample), phase(errand.phase), metered(account.meter):
+            row = await roll_out_here(
+                program, errand.example, surroundings.metric, paths=paths_of(program), **errand.options
+            )
+    except asyncio.CancelledError:  # by `stop`: what it has used is told
+        return
+    except Exception as error:  # noqa: BLE001 (the driver raises it)
+        account.error = _portable(error)
+        return
+    finally:
+        del _running[errand.token]
+    row.example = Example()  # the driver has it
+    row.cause = None if row.cause is None else _portable(row.cause)
+    try:
+        copy.deepcopy((row.prediction, row.trace))  # what cannot be copied cannot travel; engines say it much later
+    except Exception as error:  # noqa: BLE001 (whatever a user's value raises)
+        text = f"what `forward` returned, or an input of a step, cannot be sent back by a worker: {error}. Return data."
+        account.error = UsageError(text)
+    else:
+        account.row = row
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an exception that another process can make: one of ours, or of Python's own, or its words."""
+    plain = all(isinstance(part, (str, int, float, type(None))) for part in error.args)
+    if isinstance(error, TunefulError) or (type(error).__module__ == "builtins" and plain):
+        return error
+    return RuntimeError(f"{type(error).__qualname__}: {error}")
