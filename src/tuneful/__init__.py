@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch, BootstrapRS
     from tuneful.optimize.recipes.copro import COPRO
     from tuneful.optimize.recipes.ensemble import Ensemble
+    from tuneful.optimize.recipes.gepa import GEPA
     from tuneful.optimize.recipes.infer_rules import InferRules
     from tuneful.optimize.recipes.knn_few_shot import KNNFewShot
     from tuneful.optimize.recipes.labeled_few_shot import LabeledFewShot
@@ -197,6 +198,7 @@ _HOMES = {
     "tuneful.optimize.recipes.bootstrap_random_search": ("BootstrapFewShotWithRandomSearch", "BootstrapRS"),
     "tuneful.optimize.recipes.copro": ("COPRO",),
     "tuneful.optimize.recipes.ensemble": ("Ensemble",),
+    "tuneful.optimize.recipes.gepa": ("GEPA",),
     "tuneful.optimize.recipes.infer_rules": ("InferRules",),
     "tuneful.optimize.recipes.knn_few_shot": ("KNNFewShot",),
     "tuneful.optimize.recipes.labeled_few_shot": ("LabeledFewShot",),
@@ -244,12 +246,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"finetune": "tuneful.finetune", "metrics": "tuneful.evaluate.metrics", "testing": "tuneful.testing"}
 
 __all__ = [
-    "BM25", "COPRO", "KNN", "LM", "RLM", "SIMBA", "Adapter", "AdapterParseError", "Assert", "Audio", "AutoPrompt",
-    "BaseCallback", "Batch", "BestOfN", "BetterTogether", "BootstrapFewShot", "BootstrapFewShotWithOptuna",
-    "BootstrapFewShotWithRandomSearch", "BootstrapFinetune", "BootstrapRS", "Budget", "BudgetExceeded", "Cache",
-    "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice", "Citation", "Citations", "Code",
-    "CodeAct", "CodeError", "CodeExecutionError", "CodeInterpreterError", "ColBERTv2", "CompactAdapter",
-    "CompileError", "CompileProgress", "CompileReport", "Completions", "ConstraintError",
+    "BM25", "COPRO", "GEPA", "KNN", "LM", "RLM", "SIMBA", "Adapter", "AdapterParseError", "Assert", "Audio",
+    "AutoPrompt", "BaseCallback", "Batch", "BestOfN", "BetterTogether", "BootstrapFewShot",
+    "BootstrapFewShotWithOptuna", "BootstrapFewShotWithRandomSearch", "BootstrapFinetune", "BootstrapRS", "Budget",
+    "BudgetExceeded", "Cache", "CacheMissError", "Callback", "ChainOfThought", "ChatAdapter", "Choice", "Citation",
+    "Citations", "Code", "CodeAct", "CodeError", "CodeExecutionError", "CodeInterpreterError", "ColBERTv2",
+    "CompactAdapter", "CompileError", "CompileProgress", "CompileReport", "Completions", "ConstraintError",
     "ContextWindowExceededError", "DataError", "Dense", "Document", "DuplicateRowsWarning", "Embedder", "Ensemble",
     "EnsembledProgram", "Evaluate", "EvaluationError", "EvaluationResult", "Example", "Execution", "FallbackAdapter",
     "FieldEnded", "FieldPiece", "FieldStarted", "File", "Finished", "History", "Hybrid", "Image", "InferRules",

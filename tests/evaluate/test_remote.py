@@ -267,7 +267,7 @@ def test_a_result_that_cannot_travel_is_an_error(travelling):
         def forward(self, question):
             return threading.Lock()
 
-    with tf.context(executor=travelling), pytest.raises(tf.UsageError, match="what `forward` returned"):
+    with tf.context(executor=travelling), pytest.raises(tf.UsageError, match="or its result back"):
         tf.Evaluate(devset=make_rows(3), metric=lambda e, p: 1)(Gives())
 
 

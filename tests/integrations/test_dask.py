@@ -92,8 +92,8 @@ def test_a_compile_gives_what_it_gives_in_one_process_although_a_worker_is_kille
             self.answer = tf.Predict("question -> answer")
 
         def forward(self, question):
-            if marker and question == "q7" and not os.path.exists(marker):
-                open(marker, "w").close()
+            if marker and question == "q7" and not marker.exists():
+                marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return self.answer(question=question)
 
@@ -105,11 +105,11 @@ def test_a_compile_gives_what_it_gives_in_one_process_although_a_worker_is_kille
 
     marker = None
     here = compiled(None, None)
-    marker = str(tmp_path / "killed")
+    marker = tmp_path / "killed"
     there = compiled(address, "x")
     again = compiled(address, "x")
 
-    assert os.path.exists(marker)
+    assert marker.exists()
     assert there.warnings[remote.LOST] >= 1
     assert there.candidate == here.candidate
     assert there.best == here.best
@@ -155,12 +155,12 @@ async def test_a_cancelled_evaluation_leaves_the_workers_free_and_is_charged(add
     evaluate = tf.Evaluate(devset=make_rows(12), metric=exact())
     with tf.context(lm=ScriptedLM(echo()), executor=address), tf.track_usage() as meter:
         task = asyncio.ensure_future(evaluate.acall(Two()))
-        while len(list(tmp_path.glob("begun *"))) < 4:
+        while len(list(tmp_path.glob("begun *"))) < 4:  # noqa: ASYNC110 (it happens in other processes)
             await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert meter.usage.calls == 4
+        assert 4 <= meter.usage.calls <= 6  # two more may have begun where the first ones were stopped
         assert (await evaluate.acall(QA)).score == 100
 
 

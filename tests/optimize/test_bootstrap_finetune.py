@@ -145,6 +145,14 @@ def test_a_model_that_cannot_be_trained_is_told_before_any_call(rows, metric):
     assert lm.requests == []
 
 
+def test_a_service_elsewhere_is_refused_before_any_call(rows, metric):
+    lm = weak(2)
+    trainer = tf.OpenAITrainer(api_base="http://127.0.0.1:1/v1")
+    with pytest.raises(tf.UsageError, match="api_base"):
+        compiled(BootstrapFinetune(metric, trainer=trainer, base_model="openai/gpt-4.1-nano"), rows, lm)
+    assert lm.requests == []
+
+
 @pytest.mark.parametrize(
     "wrong", [{"learn": "all"}, {"trainer": ByHeart(), "train_kwargs": {"epochs": 1}}, {"max_rounds": 0}]
 )

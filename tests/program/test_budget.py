@@ -1,6 +1,7 @@
 """Hard limits, enforced where requests leave."""
 
 import asyncio
+import pickle
 
 import pytest
 
@@ -145,3 +146,17 @@ def test_a_limit_that_makes_no_sense_is_a_usage_error(limit):
 def test_a_budget_shows_the_limits_that_it_has():
     assert str(tf.Budget(usd=2, seconds=900)) == "Budget(usd=2, seconds=900)"
     assert str(tf.Budget()) == "Budget()"
+
+
+def test_a_meter_takes_over_what_one_of_another_process_has_counted():
+    far, near = Meter(), Meter(tf.Budget(calls=5))
+    ask(slow_lm(), far, 3, 1)
+    near.absorb(pickle.loads(pickle.dumps(far)))
+
+    assert near.usage == far.usage
+    assert near.by_model() == far.by_model()
+    assert near.latency() == far.latency()
+    assert near.left() == tf.Budget(calls=5 - far.usage.calls)
+    near.absorb(far)
+    with pytest.raises(tf.BudgetExceeded, match="6 calls"):
+        near.left()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -170,3 +171,18 @@ def test_common_words_do_not_count_in_a_large_corpus_unless_there_are_no_others(
     assert len(find("the number", k=50)) == 50
     monkeypatch.setattr(tf.BM25, "LARGE", 101)
     assert len(tf.BM25(texts)("the submarine", k=50)) == 50
+
+
+# --- in other processes ---
+
+
+@pytest.mark.parametrize("kept", ["memory", "file"])
+def test_it_travels_with_its_passages_or_as_its_file(kept, tmp_path):
+    index = tf.BM25(CORPUS, path=tmp_path / "index" if kept == "file" else None)
+
+    data = pickle.dumps(index)
+
+    arrived = pickle.loads(data)
+    assert [repr(p) for p in arrived("capital", k=10)] == [repr(p) for p in index("capital", k=10)]
+    assert len(arrived) == len(index)
+    assert (CORPUS[0].encode() in data) == (kept == "memory")

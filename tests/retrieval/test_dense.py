@@ -2,11 +2,13 @@
 
 import copy
 import json
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 
+import cloudpickle
 import pytest
 
 import tuneful as tf
@@ -305,3 +307,21 @@ def test_without_the_extra_the_error_comes_before_anything_is_embedded(monkeypat
     with pytest.raises(tf.MissingExtraError, match=r"tuneful\[ann\]"):
         tf.Dense(CORPUS, embedder, approximate=True)
     assert embedder.asked == []
+
+
+# --- in other processes ---
+
+
+@pytest.mark.parametrize("kept", ["memory", "folder"])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_it_travels_with_its_vectors_or_as_its_folder(kept, approximate, tmp_path):
+    pytest.importorskip("usearch")
+    path = tmp_path / "index" if kept == "folder" else None
+    index = tf.Dense(CORPUS, by_letters, path, approximate=approximate)
+
+    data = cloudpickle.dumps(index)
+
+    arrived = pickle.loads(data)
+    assert [repr(p) for p in arrived("dogs", k=3)] == [repr(p) for p in index("dogs", k=3)]
+    assert (arrived._graph is not None) == approximate
+    assert (b"three birds" in data) == (kept == "memory")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -63,3 +64,9 @@ def test_texts_mappings_and_objects_are_passages(item):
 def test_what_is_no_passage_is_a_data_error(item, said):
     with pytest.raises(tf.DataError, match=said):
         tf.Passage.of(item)
+
+
+def test_it_travels_with_all_its_parts():
+    passage = tf.Passage("A river.", id="n", title="Nile", score=1.5)
+
+    assert repr(pickle.loads(pickle.dumps([passage]))[0]) == repr(passage)

@@ -42,6 +42,7 @@ class Metric(Rebuilt):
         if not callable(function):
             raise MetricError(f"a metric is a function or a program, got {function!r:.80}. Write: {_SHAPE}.")
         self._function = function
+        self._steps: tuple[str, ...] = ()
         self._plainly = Plainly(self._at_once)
         self._asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 (an object with an asynchronous `__call__`)
@@ -50,7 +51,7 @@ class Metric(Rebuilt):
         try:
             shape = inspect.signature(target)
         except (TypeError, ValueError):  # a builtin without a signature is taken at its word
-            self._takes_trace, self._steps = False, ()
+            self._takes_trace = False
             return
         self._steps = tuple(name for name in _OF_STEPS if name in shape.parameters)
         shape = shape.replace(parameters=[p for name, p in shape.parameters.items() if name not in _OF_STEPS])
@@ -68,7 +69,8 @@ class Metric(Rebuilt):
 
     async def __call__(self, example: Example, prediction: Any, trace: Trace | None = None) -> Score:
         """Return the score of a prediction; whatever the metric raises comes through."""
-        return await self._called(example, prediction, trace, dict.fromkeys(self._steps))
+        unasked: dict[str, Any] = dict.fromkeys(self._steps)
+        return await self._called(example, prediction, trace, unasked)
 
     async def of_step(
         self, example: Example, prediction: Any, trace: Trace, pred_name: str, pred_trace: Sequence[Any]

@@ -140,8 +140,8 @@ async def roll_out_there(program: Module, example: Example, metric: Metric | Non
         raise account.error
     assert account.row is not None
     account.row.example = example
-    if lost := sending.lost + engine.begun_again(errand.token):
-        account.row.trace.events[LOST] += lost
+    if sending.lost:
+        account.row.trace.events[LOST] += sending.lost
     return account.row
 
 
@@ -185,9 +185,10 @@ class _Sending:
                 if self.lost > MOST_LOST:
                     raise self._died(errand, error, self.lost, None) from error
                 _log.warning("a worker was lost (%s): its rollout is run again", error)
-                errand = replace(errand, budget=self.left())
+                errand = replace(errand, token=uuid.uuid4().hex, budget=self.left())
                 continue
             self.lacking = account.missing
+            self.lost += self.engine.begun_again(errand.token)
             if not self.lacking:
                 self.program.arrived = self.surroundings.arrived = True
                 return account
@@ -253,9 +254,10 @@ class _Sending:
         found = [*_uncopied(self.program.value), *_uncopied(self.surroundings.value.settings.get("rm"))]
         named = f"\nThese cannot travel: {'; '.join(found)}." if found else ""
         return UsageError(
-            f"a rollout could not be sent to a worker: {type(error).__name__}: {str(error)[:500]}{named}\n"
-            "The program, the metric and what they hold travel. Their code must be installed at the workers, and "
-            "tuneful too; locks, connections and open files stay where they are: make them where they are first used."
+            f"a rollout could not be sent to a worker, or its result back: {type(error).__name__}: "
+            f"{str(error)[:1000]}{named}\nThe program, the metric and what they hold travel, and what `forward` "
+            "returns. Their code must be installed at the workers, and tuneful too; locks, connections and open files "
+            "stay where they are: make them where they are first used."
         )
 
     # --- an end before the end ---

@@ -169,7 +169,7 @@ async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: 
 
 async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]:
     """Return what the metric says of each predictor that ran, by path."""
-    found = {}
+    found: dict[str, str] = {}
     for path, predictor in program.named_predictors():
         calls = [(predictor, step.inputs, Prediction(step.outputs)) for step in row.trace.of(path)]
         if calls:

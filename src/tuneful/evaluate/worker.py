@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import socket
 import sys
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +104,7 @@ class Account:
 
 _kept: OrderedDict[str, Any] = OrderedDict()
 _running: dict[str, asyncio.Task[Any]] = {}
+_stopped: deque[str] = deque(maxlen=1000)
 _lock = threading.Lock()
 
 
@@ -127,7 +127,8 @@ def run(errand: Errand) -> Account:
 
 
 def stop(token: str) -> bool:
-    """Stop an errand. Returns whether it was running here."""
+    """Stop an errand, also one that has not begun yet. Returns whether it was running here."""
+    _stopped.append(token)
     task = _running.get(token)
     if task is None:
         return False
@@ -152,6 +153,8 @@ async def _fill(account: Account, errand: Errand, program: Module, surroundings:
     task = asyncio.current_task()
     assert task is not None
     _running[errand.token] = task
+    if errand.token in _stopped:
+        task.cancel()
     given = {**surroundings.settings, "executor": None, "callbacks": ()}
     try:
         with context(**given), rollout(errand.sample), phase(errand.phase), metered(account.meter):
@@ -167,13 +170,7 @@ async def _fill(account: Account, errand: Errand, program: Module, surroundings:
         del _running[errand.token]
     row.example = Example()  # the driver has it
     row.cause = None if row.cause is None else _portable(row.cause)
-    try:
-        copy.deepcopy((row.prediction, row.trace))  # what cannot be copied cannot travel; engines say it much later
-    except Exception as error:  # noqa: BLE001 (whatever a user's value raises)
-        text = f"what `forward` returned, or an input of a step, cannot be sent back by a worker: {error}. Return data."
-        account.error = UsageError(text)
-    else:
-        account.row = row
+    account.row = row
 
 
 def _portable(error: BaseException) -> BaseException:

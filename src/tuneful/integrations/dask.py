@@ -72,9 +72,12 @@ class DaskEngine(Engine):
 
     def submit(self, token: str, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Have a worker call a function."""
+        from distributed.protocol import serialize_bytes
+
+        sent = serialize_bytes(args, on_error="raise")
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()  # nobody knows better; `stop` ends it where it waits, too
-        asked = self._asked[token] = self._client.submit(function, *args, key=_KEY + token, pure=False)
+        asked = self._asked[token] = self._client.submit(_called, function, sent, key=_KEY + token, pure=False)
         outcome = asyncio.run_coroutine_threadsafe(_outcome(asked), self._client.loop.asyncio_loop)
         outcome.add_done_callback(partial(self._pass_on, token, future))
         return future
@@ -116,8 +119,22 @@ class DaskEngine(Engine):
         return False
 
 
+def _called(function: Callable[..., Any], sent: bytes) -> bytes:
+    """Call a function, at a worker.
+
+    What it takes and returns is written by Dask's own serializer, but here: so the scheduler needs none of the user's
+    code, and a failure is one of the task, not of a connection.
+    """
+    from distributed.protocol import deserialize_bytes, serialize_bytes
+
+    found: bytes = serialize_bytes(function(*deserialize_bytes(sent)), on_error="raise")
+    return found
+
+
 async def _outcome(asked: distributed.Future[Any]) -> Any:
-    return await asked.result()  # a coroutine, since this is called on the client's own loop
+    from distributed.protocol import deserialize_bytes
+
+    return deserialize_bytes(await asked.result())  # a coroutine, since this is called on the client's own loop
 
 
 def connected(address: str) -> DaskEngine:

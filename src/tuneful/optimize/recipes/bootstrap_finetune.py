@@ -135,6 +135,11 @@ class BootstrapFinetune(Teleprompter):
                 f"multitask=True trains one model, and the predictors have several: {sorted(set(bases.values()))}. "
                 "Give `base_model`, or multitask=False."
             )
+        if self.trainer.settings().get("api_base"):
+            raise UsageError(
+                "the trainer has an `api_base`, and a program keeps its model's name alone: it would be asked "
+                "elsewhere. Train with `trainer.train(...)` and set the predictors' `lm` to `tuned.lm()`."
+            )
         for base in sorted(set(bases.values())):
             self.trainer.check(base)
         return {"pool": self._pool.start(brief), "data": [], "tuned": None}

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from tuneful.errors import UsageError
 from tuneful.evaluate.metric import Metric
 from tuneful.optimize.propose.advice import steps_text
-from tuneful.optimize.propose.describe import attempts_text, program_text
+from tuneful.optimize.propose.describe import program_text
 from tuneful.optimize.propose.proposing import Proposing
 from tuneful.optimize.propose.reflection import Reflect, cases_text
-from tuneful.optimize.strategies import duel, evolution
+from tuneful.optimize.strategies import evolution, lessons
+from tuneful.optimize.strategies.lessons import Lessons
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
@@ -27,16 +28,14 @@ _AUTO = {"light": 6, "medium": 12, "heavy": 18}
 _READ = 3
 #: Rows that are read at once.
 _GLANCE = 8
-_ENOUGH = 1
-GATE = True
 #: Proposals in a row that bring nothing new, after which there is nothing more to hope for.
-_FRUITLESS = 5
+_FRUITLESS = 8
 #: Attempts that did not help, of which a reflection is told at the most.
 _TRIED = 5
 #: Share of the rollouts that is kept for the race at the end, at the most.
 _KEPT = 0.25
-#: Rollouts that a proposal takes: some to read, and a look at two candidates.
-_STEP = _GLANCE + 2 * duel.BLOCK
+#: Rollouts that a proposal takes: some to read, those that it was shown, and a look at two candidates.
+_STEP = _GLANCE + 3 * evolution.BLOCK
 
 _SELECTING = ("pareto", "current_best")
 _COMPONENTS = ("round_robin", "all")
@@ -79,17 +78,17 @@ class GEPA(Proposing):
         UsageError: two limits, or a value that is out of question.
 
     Cost: `max_metric_calls` runs of the student at most; a call of the reflecting model for each candidate (predictors
-    calls with "all"), which takes about 30 runs to judge; then 2 runs for each held-out row.
+    calls with "all"), which takes about 10 runs to judge; then 2 runs for each held-out row.
 
     Source: Agrawal et al. (2025), "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning", and DSPy's
-    arguments. Deviations, since most rollouts are spent there on validating, and half of what passes is luck: rows are
-    read or judge, never both (a third is read), so that no text is judged on what it was written from. A candidate is
-    judged row by row against what it was made from, and given up once it is not ahead (`strategies.duel`), where three
-    rows let it pass, and then it is run on all. A candidate is read until there are failures to learn from, each first
-    shown once, where minibatches without any are thrown away. The proposer sees whole runs, and what was tried and did
-    not help. A merge is judged as strictly as the rest. At the end the best three race; ties go to the older.
-    `valset` is for the comparison alone; `instruction_proposer` is `proposers["reflection"]`; `log_dir` is `run=`,
-    `track_stats` the report.
+    arguments. Deviations, since there three quarters of the rollouts validate, and much of what passes is luck: rows
+    are read or judge, never both (a third is read), so that no text is judged by what it was written from. A candidate
+    that mends what it was shown is compared with its parent on further rows until one is ahead, where it is run on all
+    rows there; its gain counts for as much as so few rows can tell, and the best three race at the end (see
+    `strategies.evolution`). Rows are read until there is a failure to learn from, and each is shown once first (see
+    `strategies.lessons`). The proposer sees whole runs, and what was tried and did not help. A merge is of the best two
+    that can be merged, and judged like the others. Ties go to the older. `valset` is for the comparison alone;
+    `instruction_proposer` is `proposers["reflection"]`, `log_dir` is `run=`, `track_stats` the report.
     """
 
     def __init__(
@@ -142,12 +141,14 @@ class GEPA(Proposing):
         self.init_temperature = init_temperature
         self.proposers = {"reflection": Reflect(init_temperature)}
         self._by_step = Metric(metric).speaks_of_steps
+        known = (skip_perfect_score, add_format_failure_as_feedback, failure_score, perfect_score)
+        self._choice = Lessons(reflection_minibatch_size, *known)
 
-    # --- what comes next: runs to read, texts to write, duels, and the race at the end ---
+    # --- what comes next: runs to read, texts to write, runs that judge them ---
 
     def init(self, brief: Brief) -> State:
         """Return the first state: the program as it is, not run yet."""
-        begun: State = {"evolution": evolution.start(_judging(brief)), "notes": [{"next": 0, "runs": [], "shown": []}]}
+        begun: State = {"evolution": evolution.start(_judging(brief)), "notes": [lessons.start()]}
         return self._advanced(brief, {**begun, "rollouts": 0, "written": 0, "fruitless": 0})
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
@@ -160,10 +161,10 @@ class GEPA(Proposing):
         if _count(judging) > self._room(brief, state):
             return []
         members = state["evolution"]["members"]
-        by_step = self._by_step and not judging
         found = []
         for i, rows in judging or self._to_read(brief, state):
             parent = next((members[p]["values"] for p in members[i]["parents"]), None)
+            by_step = self._by_step and rows[0] in _reading(brief)
             found.append((i, Trial(members[i]["values"], rows, leave_out=True, by_step=by_step, parent=parent)))
         return found
 
@@ -172,11 +173,11 @@ class GEPA(Proposing):
         found = [(i, own) for (i, _), (_, own) in zip(self._trials(brief, state), results, strict=False)]
         state = {**state, "rollouts": state["rollouts"] + _count(found)}
         if evolution.asked(state["evolution"]):
-            scores = [(i, [o.row for o in own], [self._score(o) for o in own]) for i, own in found]
+            scores = [(i, [self._choice.score(o) for o in own]) for i, own in found]
             return self._advanced(brief, {**state, "evolution": evolution.told(state["evolution"], scores)})
         notes = [*state["notes"]]
         for i, own in found:
-            notes[i] = {**notes[i], "runs": [*notes[i]["runs"], *map(self._run, own)]}
+            notes[i] = {**notes[i], "runs": [*notes[i]["runs"], *map(self._choice.run, own)]}
         return self._advanced(brief, {**state, "notes": notes})
 
     def _advanced(self, brief: Brief, state: State) -> State:
@@ -184,13 +185,14 @@ class GEPA(Proposing):
         found = state["evolution"]
         if _count(evolution.asked(found)) > self._room(brief, state):
             found = evolution.given_up(found)
-        if self.use_merge and found["ripe"] and not _tested(found) and found["merges"] < self.max_merge_invocations:
+        left = self.max_merge_invocations - found["merges"] if self.use_merge else 0
+        if found["ripe"] and evolution.settled(found) and left > 0:
             found = evolution.merge(found)
         notes = [*state["notes"]]
         for member in found["members"][len(notes) :]:
-            notes.append({"next": notes[member["parents"][0]]["next"], "runs": [], "shown": []})
+            notes.append(lessons.start(notes[member["parents"][0]]["next"]))
         state = {**state, "evolution": found, "notes": notes}
-        if found["finals"] is None and not _tested(found) and self._over(brief, state):
+        if evolution.settled(found) and self._over(brief, state):
             return {**state, "evolution": {**found, "finals": evolution.contenders(found)}}
         return state
 
@@ -217,101 +219,61 @@ class GEPA(Proposing):
 
     def _to_improve(self, brief: Brief, state: State, rng: random.Random) -> int | None:
         """Return a member to improve; None where none has anything to teach."""
-        known, enough = state["evolution"], len(_reading(brief))
+        known, notes, steps = state["evolution"], state["notes"], _steps(brief)
         weights = {
             i: n
             for i, n in evolution.weights(known).items()
-            if _free(brief) and (len(state["notes"][i]["runs"]) < enough or self._instructive(brief, state, i))
+            if steps and (_unread(brief, notes[i]) or self._choice.instructive(notes[i]["runs"], steps))
         }
         if self.candidate_selection_strategy == "pareto" and any(weights.values()):
             return rng.choices(list(weights), list(weights.values()))[0]
         value = evolution.estimates(known)
         return max(weights, key=lambda i: (value[i], -i), default=None)
 
-    def _instructive(self, brief: Brief, state: State, member: int) -> list[int]:
-        """Return the runs of a member that there is something to learn from."""
-        steps = {_step(path) for path in _free(brief)}
-        return [
-            i
-            for i, run in enumerate(state["notes"][member]["runs"])
-            if run["score"] is not None
-            and (run["score"] < self.perfect_score or not self.skip_perfect_score)
-            and (run["status"] != "parse_error" or self.add_format_failure_as_feedback)
-            and any(step["path"] in steps for step in run["steps"])
-        ]
-
     def _lesson(self, brief: Brief, state: State, member: int, taken: Sequence[int], rng: random.Random) -> _Lesson:
-        """Return what a reflection on a member is shown: runs that were not shown before, while there are any."""
-        notes, size = state["notes"][member], self.reflection_minibatch_size
-        known = self._instructive(brief, state, member)
-        new = [run for run in known if run not in notes["shown"] and run not in taken]
-        if len(new) < _ENOUGH and len(notes["runs"]) < len(_reading(brief)):
-            return _Lesson(member)
-        shown = new[:size] or rng.sample(known, min(size, len(known)))
-        right = [i for i, run in enumerate(notes["runs"]) if i not in known and self._is_right(run)]
-        if len(shown) == size > 2 and right:  # what works must be seen too, or it is lost
-            shown = [*shown[:-1], rng.choice(right)]
+        """Return what a reflection on a member is on."""
+        notes, steps = state["notes"][member], _steps(brief)
+        shown = self._choice.minibatch(notes, steps, taken, rng, more=bool(_unread(brief, notes)))
         ran = {step["path"] for run in shown for step in notes["runs"][run]["steps"]}
-        paths = [path for path in _turned(_free(brief), notes["next"]) if _step(path) in ran]
+        first = notes["next"] % len(steps)
+        paths = [path for step, path in [*steps.items()][first:] + [*steps.items()][:first] if step in ran]
         return _Lesson(member, tuple(shown), tuple(paths if self.component_selector == "all" else paths[:1]))
-
-    def _is_right(self, run: Mapping[str, Any]) -> bool:
-        return run["score"] is not None and run["score"] >= self.perfect_score
 
     def _to_read(self, brief: Brief, state: State) -> list[tuple[int, tuple[int, ...]]]:
         """Return members, each with the rows to read next."""
-        if state["evolution"]["finals"] is not None:
+        if not evolution.settled(state["evolution"]):
             return []
         lacking = dict.fromkeys(lesson.member for lesson in self._lessons(brief, state) if not lesson.runs)
-        begun = {i: len(state["notes"][i]["runs"]) for i in lacking}
-        return [(i, _reading(brief)[n : n + _GLANCE]) for i, n in begun.items()]
-
-    def _run(self, outcome: Outcome) -> dict[str, Any]:
-        """Return what is kept of a run that is read."""
-        told = outcome.detail
-        failed = (told["error"] or "").rpartition("AdapterParseError: ")[2] if outcome.status == "parse_error" else ""
-        return {
-            "row": outcome.row,
-            "score": self._score(outcome),
-            "status": outcome.status,
-            "steps": [{name: step[name] for name in ("path", "inputs", "outputs")} for step in outcome.steps],
-            "feedback": failed or told["feedback"],
-            "by_step": told.get("feedback_by_step", {}),
-            "error": "" if failed else told["error"],
-        }
-
-    def _score(self, outcome: Outcome) -> float | None:
-        failed = outcome.status != "ok" and outcome.score is not None
-        return self.failure_score if failed else outcome.score
+        return [(i, _unread(brief, state["notes"][i])[:_GLANCE]) for i in lacking]
 
     # --- writing ---
 
     def jobs(self, brief: Brief, state: State) -> list[Job]:
         """Return the reflections that come next, once enough runs are read."""
-        if state["evolution"]["finals"] is not None or _tested(state["evolution"]) or self._to_read(brief, state):
+        if not evolution.settled(state["evolution"]) or self._to_read(brief, state):
             return []
-        lessons = enumerate(self._lessons(brief, state), state["written"])
-        return [self._job(brief, state, lesson, path, number) for number, lesson in lessons for path in lesson.paths]
+        numbered = enumerate(self._lessons(brief, state), state["written"])
+        return [self._job(brief, state, lesson, path, number) for number, lesson in numbered for path in lesson.paths]
 
     def _job(self, brief: Brief, state: State, lesson: _Lesson, path: str, number: int) -> Job:
-        step, values = _step(path), state["evolution"]["members"][lesson.member]["values"]
-        now = values.get(path, brief.parameters[path].value)
+        members, step = state["evolution"]["members"], path.removesuffix("instructions").removesuffix(".")
+        now = members[lesson.member]["values"].get(path, brief.parameters[path].value)
         rows = brief.trainset
         runs = [state["notes"][lesson.member]["runs"][run] for run in lesson.runs]
         given = {
             "task": steps_text({step: brief.signatures[step].with_instructions(now)}),
             "program": "" if brief.student is None else program_text(brief.student, step),
             "cases": cases_text([{**run, "labels": rows[run["row"]].labels().to_dict()} for run in runs], step),
-            "tried": attempts_text(_attempts(state["evolution"]["members"], lesson.member, path, now), _TRIED),
+            "tried": "\n\n".join(_tried(members, lesson.member, path)[-_TRIED:]),
         }
         return Job("reflection", {**given, "sample": number, "step": step})
 
     def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
         """Let what was written, where it is new, be tested."""
-        lessons, written = self._lessons(brief, state), iter(results)
+        given, written = self._lessons(brief, state), iter(results)
         notes, found, fruitless = [*state["notes"]], state["evolution"], state["fruitless"]
-        for lesson in lessons:
-            own, free = notes[lesson.member], _free(brief)
+        for lesson in given:
+            own, free = notes[lesson.member], list(_steps(brief).values())
             values = {**found["members"][lesson.member]["values"]}
             for path in lesson.paths:
                 _, said = next(written)
@@ -322,9 +284,9 @@ class GEPA(Proposing):
             notes[lesson.member] = {**own, "shown": [*own["shown"], *lesson.runs], "next": following}
             new = all(values != member["values"] for member in found["members"])
             fruitless = 0 if new else fruitless + 1
-            shown = [(own["runs"][r]["row"], own["runs"][r]["score"]) for r in lesson.runs] if GATE else ()
+            shown = [(own["runs"][run]["row"], own["runs"][run]["score"]) for run in lesson.runs]
             found = evolution.joined(found, values, [lesson.member], shown) if new else found
-        state = {**state, "notes": notes, "evolution": found, "written": state["written"] + len(lessons)}
+        state = {**state, "notes": notes, "evolution": found, "written": state["written"] + len(given)}
         return self._advanced(brief, {**state, "fruitless": fruitless})
 
     # --- the result ---
@@ -344,11 +306,11 @@ class GEPA(Proposing):
 
     def found(self, brief: Brief, state: State) -> list[str]:
         """Say what was written, what became of it, and what the rollouts were spent on."""
-        if not _free(brief):
+        if not _steps(brief):
             return ["there is nothing to change: all instructions are frozen"]
         found, notes = state["evolution"], state["notes"]
-        fates = {fate: len(evolution.of_fate(found, fate)) for fate in ("better", "not better", "undecided", "tested")}
-        told = ", ".join(f"{n} {fate}" for fate, n in fates.items() if n)
+        fates = ((len(evolution.of_fate(found, fate)), fate) for fate in ("better", "not better", "undecided"))
+        told = ", ".join(f"{n} {fate}" for n, fate in fates if n)
         read = sum(len(own["runs"]) for own in notes)
         lines = [
             f"{state['written']} reflections, {len(found['members']) - 1} new candidates ({found['merges']} merged)"
@@ -358,14 +320,12 @@ class GEPA(Proposing):
         if state["fruitless"] >= _FRUITLESS:
             lines.append(f"ended since {state['fruitless']} reflections in a row brought nothing new")
         elif not state["written"] and found["finals"] is not None:
-            lines.append(
-                "ended before the first reflection: nothing went wrong in the runs, or there is too little room"
-            )
+            lines.append("ended before the first reflection: nothing went wrong, or there is too little room for any")
         return lines
 
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts."""
-        if not _free(brief) or self._most(brief) < self._least:
+        if not _steps(brief) or self._most(brief) < self._least:
             return (0, 0)
         return (min(_GLANCE, len(_reading(brief))), self._most(brief))
 
@@ -377,7 +337,7 @@ class GEPA(Proposing):
         if self.max_full_evals is not None:
             return int(self.max_full_evals) * rows
         n = _AUTO[self.auto or "light"]
-        tries = max(math.floor(4 * len(_free(brief)) * math.log2(n)), math.floor(1.5 * n))
+        tries = max(math.floor(4 * len(_steps(brief)) * math.log2(n)), math.floor(1.5 * n))
         return rows + 5 * n + 35 * tries + rows * ((tries + 1) // 5 + 1)
 
 
@@ -409,43 +369,23 @@ def _judging(brief: Brief) -> tuple[int, ...]:
     return tuple(_order(brief)[len(_reading(brief)) :])
 
 
-def _free(brief: Brief) -> list[str]:
-    """Return the paths of the instructions that may be changed."""
-    return [p.path for p in brief.parameters.values() if p.kind == "instructions" and not p.frozen]
+def _unread(brief: Brief, notes: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the rows to read that a member was not read on."""
+    return _reading(brief)[len(notes["runs"]) :]
 
 
-def _step(path: str) -> str:
-    return path.removesuffix("instructions").removesuffix(".")
-
-
-def _turned(paths: Sequence[str], start: int) -> list[str]:
-    at = start % len(paths)
-    return [*paths[at:], *paths[:at]]
-
-
-def _tested(state: State) -> list[int]:
-    return evolution.of_fate(state, "drafted", "tested")
+def _steps(brief: Brief) -> dict[str, str]:
+    """Return the predictors whose instructions are free, with the paths of these."""
+    paths = {step: f"{step}.instructions".lstrip(".") for step in brief.signatures}
+    return {step: path for step, path in paths.items() if brief.tunable(path)}
 
 
 def _count(wanted: Sequence[tuple[int, Sequence[Any]]]) -> int:
     return sum(len(rows) for _, rows in wanted)
 
 
-def _attempts(members: Sequence[Mapping[str, Any]], member: int, path: str, now: str) -> list[tuple[str, float | None]]:
-    """Return what was tried in place of some instructions and did not help, with scores, and they themselves."""
-    own = members[member]
-    failed = [m for m in members if m["parents"] == [member] and m["fate"] == "not better"]
-    found = [
-        (m["values"].get(path, now), _mean(m["scores"])) for m in failed if _without(m, path) == _without(own, path)
-    ]
-    longest = max((len(m["scores"]) for m in failed), default=0)
-    return [*found, (now, _mean(own["scores"][:longest]))] if found else []
-
-
-def _mean(scores: Sequence[float | None]) -> float | None:
-    known = [s for s in scores if s is not None]
-    return fmean(known) if known else None
-
-
-def _without(member: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {p: value for p, value in member["values"].items() if p != path}
+def _tried(members: Sequence[Mapping[str, Any]], member: int, path: str) -> list[str]:
+    """Return instructions that were tried in place of those of a member, and were no better on rows of their own."""
+    failed = [m["values"] for m in members if m["parents"] == [member] and m["fate"] == "not better" and m["taken"]]
+    own = {**members[member]["values"], path: ""}
+    return [values[path] for values in failed if {**values, path: ""} == own and values.get(path)]

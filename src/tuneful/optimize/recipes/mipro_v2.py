@@ -141,15 +141,19 @@ class MIPROv2(PooledRace, Proposing):
         self.temperatures = space.known_temperatures(temperatures)
         self._shows = bool(max_bootstrapped_demos or max_labeled_demos)
         self._pool = Pool(self._runs(), max_labeled_demos, 1, max_errors, metric_threshold)
-        self._grounded = Grounded(
-            (self._n // 2 if self._shows and num_candidates is None else self._n) - 1,
-            program_aware_proposer,
-            data_aware_proposer,
-            tip_aware_proposer,
-            fewshot_aware_proposer,
-            view_data_batch_size,
-        )
+        self._grounded = self._grounding()
         self.proposers = self._grounded.proposers(init_temperature)
+
+    def _grounding(self) -> Grounded:
+        texts = self._n // 2 if self._shows and self.num_candidates is None else self._n
+        return Grounded(
+            texts - 1,
+            self.program_aware_proposer,
+            self.data_aware_proposer,
+            self.tip_aware_proposer,
+            self.fewshot_aware_proposer,
+            self.view_data_batch_size,
+        )
 
     # --- the stages: runs of the teacher, proposals, the race ---
 

@@ -1,4 +1,4 @@
-"""Lineage: candidates with what they were made from, what they are worth, and how two of them are put together.
+"""Lineage: what candidates were made from, and how two of them are put together.
 
 Source: the merge is that of Agrawal et al. (2025), "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement
 Learning", algorithm 4. Deviation: the youngest common ancestor is taken, where one is drawn there.
@@ -7,12 +7,7 @@ Learning", algorithm 4. Deviation: the youngest common ancestor is taken, where 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import sub
-from statistics import fmean
 from typing import Any
-
-#: The fit ends when nothing changes by so much any more, and after so many rounds.
-_NEAR, _ROUNDS = 1e-4, 50
 
 
 def ancestors(parents: Sequence[Sequence[int]], one: int) -> set[int]:
@@ -53,31 +48,3 @@ def merged(base: Mapping[str, Any], better: Mapping[str, Any], other: Mapping[st
     taken = {path: other if better.get(path) == base.get(path) else better for path in paths}
     found = {path: source[path] for path, source in taken.items() if path in source}
     return None if found in (better, other) else found
-
-
-def worth(scores: Sequence[Mapping[int, float | None]]) -> list[float]:
-    """Return what each candidate would score on all rows: its scores, allowing for how hard its rows were.
-
-    A least-squares fit of (worth of the candidate) + (ease of the row), for candidates that were run on some of the
-    rows each. One without any score is worth least of all.
-
-    >>> worth([{0: 1.0, 1: 0.0}, {0: 1.0}, {}])
-    [0.5, 0.5, -inf]
-
-    Args:
-        scores: of each candidate, by row. None is no score.
-    """
-    known = [{row: s for row, s in own.items() if s is not None} for own in scores]
-    level = [fmean(own.values()) if own else 0.0 for own in known]
-    ease: dict[int, float] = {}
-    for _ in range(_ROUNDS):
-        left: dict[int, list[float]] = {}
-        for own, of in zip(known, level, strict=True):
-            for row, score in own.items():
-                left.setdefault(row, []).append(score - of)
-        ease = {row: fmean(found) for row, found in left.items()}
-        before, level = level, [fmean(s - ease[row] for row, s in own.items()) if own else 0.0 for own in known]
-        if max(map(abs, map(sub, level, before)), default=0.0) < _NEAR:
-            break
-    usual = fmean(ease.values()) if ease else 0.0
-    return [of + usual if own else float("-inf") for own, of in zip(known, level, strict=True)]
