@@ -29,7 +29,7 @@ def dask(workers: int) -> Iterator[str]:
     """Start a local Dask cluster, and yield its address."""
     from distributed import LocalCluster
 
-    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with LocalCluster(n_workers=workers, **options) as cluster:
         yield cluster.scheduler_address.replace("tcp://", "dask://")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning:distributed", "
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=60
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0", silence_logs=60
     ) as cluster:
         yield cluster
 

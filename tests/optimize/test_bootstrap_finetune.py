@@ -72,6 +72,14 @@ def models(monkeypatch, tmp_path):
     return asked
 
 
+@pytest.fixture
+def usual_ctrl_c():
+    """A job in the background of a shell ignores Ctrl-C: here it is heard as in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def weak(right_every):
     """A model that is right on every n-th question."""
 
@@ -194,6 +202,7 @@ def test_a_budget_of_seconds_or_tokens_stops_the_training(rows, metric):
     assert late.lm is dear.lm is None
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_stops_the_training_at_a_checkpoint(rows, metric):
     trainer = ByHeart(seconds=0.2)
     stopped = threading.Event()

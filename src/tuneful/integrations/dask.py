@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tuneful.errors import MissingExtraError, NotConfiguredError, UsageError
 from tuneful.evaluate.worker import stop
@@ -137,6 +138,9 @@ async def _outcome(asked: distributed.Future[Any]) -> Any:
     return deserialize_bytes(await asked.result())  # a coroutine, since this is called on the client's own loop
 
 
+_of_clients: WeakKeyDictionary[Any, DaskEngine] = WeakKeyDictionary()
+
+
 def connected(address: str) -> DaskEngine:
     """Return the engine of an address, "HOST:PORT" or one with a protocol, such as "tls://HOST:PORT"."""
     if not address:
@@ -147,4 +151,7 @@ def connected(address: str) -> DaskEngine:
 def wrapped(executor: Any) -> DaskEngine:
     """Return the engine of a `distributed.Client`, or of its `get_executor()`."""
     client = getattr(executor, "_client", executor)
-    return DaskEngine(client.scheduler.address, client.security)
+    found = _of_clients.get(client)
+    if found is None or found.closed:
+        found = _of_clients[client] = DaskEngine(client.scheduler.address, client.security)
+    return found

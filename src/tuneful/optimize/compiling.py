@@ -31,12 +31,14 @@ def compile(  # noqa: A001 (read as tf.compile)
     `Tune(metric, **settings).compile(program, ...)`: see `Tune` for what is tried and for the settings, and
     `Teleprompter.compile` for the other arguments.
 
-    >>> from tuneful.testing import DummyLM
+    >>> from tuneful.testing import ScriptedLM
     >>> from tuneful.program.predict import Predict
     >>> from tuneful.program.runtime import context
     >>> rows = [Example(question=f"{i}?", answer="4").with_inputs("question") for i in range(20)]
-    >>> with context(lm=DummyLM(lambda request: {"answer": "4"}), cache=False):
-    ...     compiled = compile(Predict("question -> answer"), rows, lambda row, said, _: row.answer == said.answer)
+    >>> def exact(row, said, trace=None):
+    ...     return row.answer == said.answer
+    >>> with context(lm=ScriptedLM(lambda request: "[[ ## answer ## ]] 4"), cache=False):
+    ...     compiled = compile(Predict("question -> answer"), rows, exact, propose=False)
     >>> compiled.report.verdict
     'nothing learned'
     """
