@@ -612,4 +612,4 @@ def test_the_embedded_model_is_heard_while_it_writes():
     found = events[-1].prediction
     assert found == program(question=question)
     assert told(events) == {"answer": found.answer}
-    assert sum(isinstance(e, FieldPiece) for e in events) > 3
+    assert sum(isinstance(e, FieldPiece) for e in events) >= 2
