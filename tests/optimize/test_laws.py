@@ -50,7 +50,6 @@ SELECTING = {
     "autoprompt": (lambda: tf.AutoPrompt(exact, WRITER, breadth=3, depth=1), 20, 10),
     "rules": (lambda: tf.InferRules(exact, 2, prompt_model=WRITER, max_labeled_demos=0), 20, 10),
     "mipro": (lambda: tf.MIPROv2(exact, WRITER, auto=None, num_candidates=3, num_trials=4), 20, 10),
-    "gepa": (lambda: tf.GEPA(exact, reflection_lm=WRITER, max_metric_calls=300), 20, 10),
     "simba": (lambda: tf.SIMBA(metric=exact, bsize=8, num_candidates=2, max_steps=2, prompt_model=WRITER), 20, 10),
 }
 

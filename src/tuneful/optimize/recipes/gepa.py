@@ -33,7 +33,7 @@ _FRUITLESS = 8
 #: Attempts that did not help, of which a reflection is told at the most.
 _TRIED = 5
 #: Share of the rollouts that is kept for the race at the end, at the most.
-_KEPT = 0.5
+_KEPT = 0.25
 #: Rollouts that a proposal takes: some to read, those that it was shown, and a look at two candidates.
 _STEP = _GLANCE + 3 * evolution.BLOCK
 
@@ -282,9 +282,10 @@ class GEPA(Proposing):
             values = {path: text for path, text in values.items() if text != brief.parameters[path].value}
             following = free.index(lesson.paths[0]) + 1 if len(lesson.paths) == 1 else own["next"]
             notes[lesson.member] = {**own, "shown": [*own["shown"], *lesson.runs], "next": following}
-            fruitless = fruitless + 1 if any(m["values"] == values for m in found["members"]) else 0
+            new = all(values != member["values"] for member in found["members"])
+            fruitless = 0 if new else fruitless + 1
             shown = [(own["runs"][run]["row"], own["runs"][run]["score"]) for run in lesson.runs]
-            found = evolution.joined(found, values, [lesson.member], shown)
+            found = evolution.joined(found, values, [lesson.member], shown) if new else found
         state = {**state, "notes": notes, "evolution": found, "written": state["written"] + len(given)}
         return self._advanced(brief, {**state, "fruitless": fruitless})
 

@@ -37,8 +37,7 @@ BLOCK, LOOKS = 8, 4
 #: of 0 and 1) over that of the gains of changes (about 0.08 squared).
 PRIOR = 40
 #: Members that race at the end.
-FINALS = 8
-Z0 = 1.0
+FINALS = 3
 
 
 def start(rows: Sequence[int]) -> State:
@@ -59,14 +58,6 @@ def joined(
         shown: rows with the scores of that one, whose runs it was made from; it must mend them. Without any, this is
             not asked.
     """
-    members = state["members"]
-    for i, member in enumerate(members):
-        if member["values"] == dict(values):
-            if member["fate"] != "not better" or _look(state, i) == member["taken"]:
-                return state
-            again = {**member, "fate": "tested"} if member["taken"] else {**member, "fate": "drafted", "shown": [list(one) for one in shown]}
-            again = again if member["taken"] or shown else {**again, "fate": "tested"}
-            return {**state, "members": [*members[:i], again, *members[i + 1 :]]}
     new: State = {"values": dict(values), "parents": list(parents), "fate": "drafted" if shown else "tested"}
     new |= {"shown": [list(one) for one in shown], "taken": 0, "scores": []}
     return {**state, "members": [*state["members"], new]}
@@ -122,8 +113,7 @@ def asked(state: State) -> list[tuple[int, tuple[int, ...]]]:
         for who in (state["members"][i]["parents"][0], i):
             ends[who] = max(ends.get(who, 0), _look(state, i))
     if not ends and state["finals"]:
-        alive, rows = _final(state)
-        ends = dict.fromkeys(alive, rows) if len(alive) > 1 else {}
+        ends = {state["finals"][c]: max(at) + 1 for c, at in race.ask(_final(state))}
     wanted = {i: tuple(state["rows"][len(state["members"][i]["scores"]) : end]) for i, end in ends.items()}
     return [(i, rows) for i, rows in wanted.items() if rows]
 
@@ -157,10 +147,9 @@ def _decided(state: State, i: int) -> State:
     if min(len(state["members"][who]["scores"]) for who in (i, rival)) < look:
         return dict(member)
     own, other = scores(state, i), scores(state, rival)
-    gains = [own[row] - other[row] for row in state["rows"][:look] if row in own and row in other]
-    over = sum(gains) < 0 or look == min(len(state["rows"]), LOOKS * BLOCK)
-    ahead = sum(gains) > 0 and sum(gains) >= Z0 * sum(g * g for g in gains) ** .5
-    return {**member, "taken": look, "fate": "better" if ahead else "not better" if over else "tested"}
+    gain = sum(own[row] - other[row] for row in state["rows"][:look] if row in own and row in other)
+    over = gain < 0 or look == min(len(state["rows"]), LOOKS * BLOCK)
+    return {**member, "taken": look, "fate": "better" if gain > 0 else "not better" if over else "tested"}
 
 
 def given_up(state: State) -> State:
@@ -191,47 +180,30 @@ def merge(state: State) -> State:
 
 
 def contenders(state: State) -> list[int]:
-    """Return those that would be compared at the end, the best first."""
-    value = estimates(state)
-    return sorted(of_fate(state, "better"), key=lambda i: (-value[i], i))[:FINALS]
+    """Return those that would race at the end, in the order in which they were made."""
+    value, better = estimates(state), of_fate(state, "better")
+    return sorted(sorted(better, key=lambda i: (-value[i], i))[:FINALS])
 
 
 def kept(state: State) -> int:
-    """Return how many rollouts the comparison at the end would take."""
-    alive, total = contenders(state), 0
-    run = {i: len(state["members"][i]["scores"]) for i in alive}
-    for rows in _rounds(state):
-        if len(alive) < 2:
-            break
-        total += sum(max(0, rows - run[i]) for i in alive)
-        run |= {i: max(rows, run[i]) for i in alive}
-        alive = alive[: -(-len(alive) // 2)]
-    return total
+    """Return about how many rollouts the race at the end would take: half of the most, since some stop early."""
+    finals = contenders(state)
+    missing = [len(state["rows"]) - len(state["members"][i]["scores"]) for i in finals]
+    return sum(missing) // 2 if len(finals) > 1 else 0
 
 
 def leader(state: State) -> int:
     """Return the best member; the program as it is where none is better."""
     value = estimates(state)
-    alive = _final(state)[0] if state["finals"] else of_fate(state, "better")
-    return max([0, *alive], key=lambda i: (value[i], -i))
+    best = max(of_fate(state, "original", "better"), key=lambda i: (value[i], -i))
+    if not best or not state["finals"]:
+        return best
+    final = _final(state)
+    first = state["finals"][race.ranking(final)[0]] if final["looks"] else best
+    return int(first) if value[first] > value[0] else 0
 
 
-def _rounds(state: State) -> list[int]:
-    """Return how many rows are run by the end of each round of the comparison."""
-    found = [2 * BLOCK]
-    while found[-1] < len(state["rows"]):
-        found.append(2 * found[-1])
-    return [*found[:-1], len(state["rows"])]
-
-
-def _final(state: State) -> tuple[list[int], int]:
-    """Return the members that are still compared, and how many rows they are to run by the end of the round."""
-    alive, members = list(state["finals"]), state["members"]
-    for rows in _rounds(state):
-        if len(alive) < 2 or any(len(members[i]["scores"]) < rows for i in alive):
-            return alive, rows
-        shared = [row for row in zip(*(members[i]["scores"][:rows] for i in alive), strict=True) if None not in row]
-        sums = dict(zip(alive, map(sum, zip(*shared, strict=True)), strict=False))
-        last = rows == len(state["rows"])
-        alive = sorted(alive, key=lambda i: (-sums.get(i, 0.0), i))[: 1 if last else -(-len(alive) // 2)]
-    return alive, 0
+def _final(state: State) -> State:
+    """Return the race at the end, as far as it was run."""
+    begun = race.start(len(state["finals"]), range(len(state["rows"])), block=selection.BLOCK)
+    return race.played(begun, [state["members"][i]["scores"] for i in state["finals"]])
