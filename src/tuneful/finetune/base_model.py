@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from tuneful.backends.http.providers import PROVIDERS
 from tuneful.backends.local.find import find_model
 from tuneful.backends.local.gguf_file import read_metadata
 from tuneful.backends.transformers.chat import ChatTokens
+from tuneful.backends.transformers.quiet import quiet
 from tuneful.errors import MissingExtraError, NotConfiguredError, UsageError
 
 _ARCHITECTURE = "general.architecture"
@@ -225,22 +226,3 @@ def _reading_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars and warnings of transformers from the terminal: what matters is raised."""
-    from transformers import modeling_gguf_pytorch_utils as reader
-    from transformers.utils import logging
-
-    level, shown, bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), reader.tqdm
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    reader.tqdm = partial(bar, disable=True)  # that of de-quantizing asks nobody
-    try:
-        yield
-    finally:
-        reader.tqdm = bar
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

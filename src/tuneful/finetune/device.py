@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tuneful.backends.cores import usable_cores
 from tuneful.errors import UsageError
 
 
@@ -44,7 +45,7 @@ def left_as_found(device: str, threads: int | None) -> Iterator[None]:
 
     before = torch.get_num_threads()
     with torch.random.fork_rng([device] if device.startswith("cuda") else []):
-        torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
+        torch.set_num_threads(threads or max(1, usable_cores() - 1))
         try:
             yield
         finally:

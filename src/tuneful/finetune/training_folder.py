@@ -18,8 +18,9 @@ from typing import Any
 
 from tuneful.backends.file_digest import digest_of
 from tuneful.backends.transformers.chat import ChatTokens
+from tuneful.backends.transformers.quiet import quiet
 from tuneful.errors import StateError
-from tuneful.finetune.base_model import BaseModel, quiet
+from tuneful.finetune.base_model import BaseModel
 from tuneful.finetune.lora import LoRA
 from tuneful.finetune.training import Training
 from tuneful.finetune.training_set import TrainingSet

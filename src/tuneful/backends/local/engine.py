@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from tuneful.backends.cores import usable_cores
 from tuneful.backends.local.gate import Gate
 from tuneful.backends.local.lora import Lora
 from tuneful.backends.local.slots import Slots
@@ -72,7 +73,7 @@ class Engine:
         self._gate = Gate()
         self._loras: tuple[Lora, ...] = ()
         self._refused: WeakSet[Lora] = WeakSet()
-        self._count = settings.slots or min(8, max(1, _cores() // 2))
+        self._count = settings.slots or min(8, max(1, usable_cores() // 2))
         self._exact = self._count == 1 and not settings.gpu_layers
         self._asked: OrderedDict[int, None] = OrderedDict()
         self._load()
@@ -104,7 +105,7 @@ class Engine:
     def _started(self, loras: Sequence[Lora]) -> Any:
         import xllamacpp  # an extra: looked for when the backend is made, loaded with the model
 
-        settings, cores = self._settings, _cores()
+        settings, cores = self._settings, usable_cores()
         threads = settings.threads or max(1, cores - 1)
         params = xllamacpp.CommonParams()
         params.model.path = settings.path
@@ -266,10 +267,6 @@ def _as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
     if "choices" not in chunk:
         return chunk
     return {**chunk, "choices": [{**c, "delta": {"content": c.get("text")}} for c in chunk["choices"]]}
-
-
-def _cores() -> int:
-    return os.cpu_count() or 2
 
 
 def _is_there(lora: Lora) -> bool:

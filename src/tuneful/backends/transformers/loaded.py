@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tuneful.backends.cores import usable_cores
 from tuneful.backends.transformers.chat import ChatTokens
 from tuneful.backends.transformers.checkpoint import Checkpoint
+from tuneful.backends.transformers.quiet import quiet
 from tuneful.backends.transformers.settings import TransformersSettings
 from tuneful.errors import MissingExtraError, NotConfiguredError, UsageError
 
-_quieting = threading.RLock()
 #: What of the settings that came with a checkpoint is kept: tokens. How to sample is the request's business.
 _TOKENS = ("bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
 
@@ -25,7 +24,7 @@ def use_threads(count: int | None) -> None:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count or max(1, (os.cpu_count() or 2) - 1))
+    torch.set_num_threads(count or max(1, usable_cores() - 1))
     # What is set holds for the thread that sets it, and for those that begin later.
     after = threading.Thread(target=torch.set_num_threads, args=(before,))
     after.start()
@@ -46,7 +45,7 @@ class LoadedModel:
         )
 
         self.device = _device(settings.device, torch)
-        with _quiet(), _explained(checkpoint):
+        with quiet(), _explained(checkpoint):
             config = AutoConfig.from_pretrained(checkpoint.source)
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer_source)
             self.encoder_decoder = bool(config.is_encoder_decoder)
@@ -101,14 +100,14 @@ class LoadedModel:
         name = f"adapter_{self._tried}"
         self._tried += 1
         try:
-            with _quiet():
+            with quiet():
                 report = self._model.load_adapter(str(folder), adapter_name=name)
             missing = {k for k in report.missing_keys if f".{name}." in k}  # earlier adapters' are listed too
             if odd := missing | set(report.unexpected_keys):
                 raise ValueError(f"{len(odd)} of its weights are missing, or are of no layer, such as {min(odd)!r}")
         except (ValueError, RuntimeError, KeyError, OSError, TypeError, SafetensorError) as error:
             if name in getattr(self._model, "peft_config", {}):
-                with _quiet():
+                with quiet():
                     self._model.delete_adapter(name)
             raise UsageError(
                 f"the adapter {str(folder)!r} cannot be laid over its base: {_first_line(error)} Was it made for this "
@@ -201,25 +200,3 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
         ) from error
     except (ValueError, RuntimeError, KeyError) as error:  # an architecture, or weights, that it does not know
         raise UsageError(f"`{checkpoint.name}` cannot be loaded: transformers does not read it: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars and warnings of transformers from the terminal: what matters is raised."""
-    from transformers.utils import logging
-
-    with _quieting, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of Python: peft warns of a second adapter
-        yield from _quieted(logging)
-
-
-def _quieted(logging: Any) -> Iterator[None]:
-    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
