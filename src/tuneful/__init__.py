@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from tuneful.modules.self_consistency import SelfConsistency
     from tuneful.optimize.better_together import BetterTogether
     from tuneful.optimize.compiling import compile
+    from tuneful.optimize.objectives import Objectives
     from tuneful.optimize.recipes.autoprompt import AutoPrompt
     from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
     from tuneful.optimize.recipes.bootstrap_finetune import BootstrapFinetune
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from tuneful.optimize.recipes.mipro_v2 import MIPROv2
     from tuneful.optimize.recipes.simba import SIMBA
     from tuneful.optimize.recipes.tune import Tune
+    from tuneful.optimize.recompile import recompile
     from tuneful.optimize.report import CompileReport
     from tuneful.optimize.teleprompter import Teleprompter
     from tuneful.program.callback import BaseCallback, Callback
@@ -191,6 +193,7 @@ _HOMES = {
     "tuneful.modules.self_consistency": ("SelfConsistency",),
     "tuneful.optimize.better_together": ("BetterTogether",),
     "tuneful.optimize.compiling": ("compile",),
+    "tuneful.optimize.objectives": ("Objectives",),
     "tuneful.optimize.recipes.autoprompt": ("AutoPrompt",),
     "tuneful.optimize.recipes.bootstrap_few_shot": ("BootstrapFewShot",),
     "tuneful.optimize.recipes.bootstrap_finetune": ("BootstrapFinetune",),
@@ -205,6 +208,7 @@ _HOMES = {
     "tuneful.optimize.recipes.mipro_v2": ("MIPROv2",),
     "tuneful.optimize.recipes.simba": ("SIMBA",),
     "tuneful.optimize.recipes.tune": ("Tune",),
+    "tuneful.optimize.recompile": ("recompile",),
     "tuneful.optimize.report": ("CompileReport",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
     "tuneful.program.callback": ("BaseCallback", "Callback"),
@@ -258,15 +262,15 @@ __all__ = [
     "InputError", "InputField", "Integer", "Interpreter", "JSONAdapter", "KNNFewShot", "LMAuthError", "LMError",
     "LMInvalidRequestError", "LMRateLimitError", "LMServerError", "LMTimeoutError", "LMTransportError",
     "LabeledFewShot", "LateInteraction", "LoRA", "LocalTrainer", "MIPROv2", "MetricError", "MissingExtraError",
-    "Module", "MontyInterpreter", "MultiChainComparison", "NotConfiguredError", "OpenAITrainer", "OutputField",
-    "Parallel", "Parameter", "Passage", "Predict", "Prediction", "Price", "ProgramOfThought", "PythonInterpreter",
-    "ReAct", "Real", "Reasoning", "ReasoningPiece", "Refine", "Rerank", "Reranker", "Retracted", "Retrieve",
-    "RetrieverError", "Score", "SelfConsistency", "Signature", "SignatureError", "StateError", "Suggest",
+    "Module", "MontyInterpreter", "MultiChainComparison", "NotConfiguredError", "Objectives", "OpenAITrainer",
+    "OutputField", "Parallel", "Parameter", "Passage", "Predict", "Prediction", "Price", "ProgramOfThought",
+    "PythonInterpreter", "ReAct", "Real", "Reasoning", "ReasoningPiece", "Refine", "Rerank", "Reranker", "Retracted",
+    "Retrieve", "RetrieverError", "Score", "SelfConsistency", "Signature", "SignatureError", "StateError", "Suggest",
     "Teleprompter", "Tool", "ToolCall", "ToolCallingAdapter", "ToolCalls", "ToolError", "ToolTimeoutError", "Trace",
     "TrainingError", "TrainingSet", "TrainingStopped", "Trajectory", "Tune", "TunedModel", "TunefulError",
     "TwoStepAdapter", "UsageError", "WorkerLostError", "XMLAdapter", "compile", "configure", "context",
     "ensure_signature", "find_duplicates", "finetune", "inspect_history", "majority", "make_signature", "metrics",
-    "rows_needed", "settings", "streamify", "testing", "track_usage",
+    "recompile", "rows_needed", "settings", "streamify", "testing", "track_usage",
 ]  # fmt: skip
 
 

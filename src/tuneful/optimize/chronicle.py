@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from tuneful.backends.metered import phase
 from tuneful.evaluate.statistics import mean_interval
 from tuneful.optimize.evidence import MOST_POINTS, MOST_TRIED, Demo, Origin, Point, Tried, texts
 from tuneful.optimize.identity import hash_of
+from tuneful.optimize.objectives import Cost, costs_of
+from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
 from tuneful.program.callback import current_call_id, tell
 from tuneful.program.compile_progress import CompileProgress
@@ -22,6 +25,9 @@ from tuneful.store.runs import Runs
 
 #: Least seconds between two events while rollouts end.
 _PAUSE_S = 0.2
+
+#: Most candidates that are compared on held-out rows because they are cheaper.
+_CHEAPER = 3
 
 
 class Chronicle:
@@ -115,7 +121,9 @@ class Chronicle:
         if trial.who == "student" and scores:
             key = hash_of(trial.candidate)
             made = _Measuring(trial.candidate, len(self._candidates) + 1, trial.parent)
-            self._candidates.setdefault(key, made).scores.update(scores)
+            measuring = self._candidates.setdefault(key, made)
+            measuring.scores.update(scores)
+            measuring.costs.update({o.row: costs_of(o.detail) for o in outcomes if o.score is not None})
             self._rate()
         self._note_origins(trial, outcomes)
         usage = self._meter.usage
@@ -136,6 +144,19 @@ class Chronicle:
         known = [c for c in self._candidates.values() if 2 * len(c.scores) >= most]  # few rows flatter
         best = max(known, key=lambda c: (c.mean, -c.number))
         self._best = (best.mean, mean_interval(list(best.scores.values())))
+
+    def cheaper(self, costs: Sequence[Cost]) -> list[Candidate]:
+        """Return candidates that nothing beats both in score and in costs, the best ones first: a few.
+
+        Empty where no costs are named. Those that were given up early are not among them: few rows flatter.
+        """
+        if not costs or not self._candidates:
+            return []
+        most = max(len(c.scores) for c in self._candidates.values())
+        known = [c for c in self._candidates.values() if 2 * len(c.scores) >= most]
+        best = front([(c.mean, *(-c.cost(name) for name in costs)) for c in known])
+        ranked = sorted((known[i] for i in best), key=lambda c: (-c.mean, c.number))
+        return [c.candidate for c in ranked if c.candidate][:_CHEAPER]
 
     def _ranked(self) -> list[_Measuring]:
         """Return candidates, best first: those measured on most rows before others, which were given up earlier."""
@@ -245,10 +266,15 @@ class _Measuring:
         self.number = number
         self.parent = parent
         self.scores: dict[int, float] = {}
+        self.costs: dict[int, Mapping[Cost, float | None]] = {}
 
     @property
     def mean(self) -> float:
         return sum(self.scores.values()) / len(self.scores)
+
+    def cost(self, name: Cost) -> float:
+        """Return what a run takes on average; one whose price is not known costs more than any."""
+        return sum(math.inf if (c := taken[name]) is None else c for taken in self.costs.values()) / len(self.costs)
 
 
 def _closest(candidate: Candidate, earlier: Sequence[_Measuring]) -> int | None:

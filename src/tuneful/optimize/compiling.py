@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tuneful.backends.budget import Budget
+from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.recipes.tune import Tune
 from tuneful.program.module import Module
 from tuneful.spec.example import Example
@@ -23,6 +24,7 @@ def compile(  # noqa: A001 (read as tf.compile)
     teacher: Module | None = None,
     run: str | None = None,
     history: str | Sequence[str] = (),
+    objectives: Objectives = NONE,
     seed: int = 0,
     **settings: Any,
 ) -> P:
@@ -43,5 +45,13 @@ def compile(  # noqa: A001 (read as tf.compile)
     'nothing learned'
     """
     return Tune(metric, **settings).compile(
-        program, trainset=trainset, valset=valset, teacher=teacher, budget=budget, run=run, history=history, seed=seed
+        program,
+        trainset=trainset,
+        valset=valset,
+        teacher=teacher,
+        budget=budget,
+        run=run,
+        history=history,
+        objectives=objectives,
+        seed=seed,
     )

@@ -68,6 +68,7 @@ class Loop:
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
+        self.original = self.student if self.task.replaces is None else self.task.replaces.deepcopy()
         self.teacher = (self.task.teacher or self.student).deepcopy()
         self.taught = taught_paths(self.teacher, self.student)
         self.brief = _brief(self)
@@ -79,6 +80,7 @@ class Loop:
         self._watch, self._first = Watch(len(self.search)), FIRST_ITEMS
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
+        self.task.objectives.check(self.student, self.original, compared=self.compares)
         self._accounted: set[str] = set()
 
     async def run(self) -> Any:
@@ -92,7 +94,7 @@ class Loop:
             self.chronicle.end(f"ended by an error: {type(error).__name__}: {error!s:.200}")
             raise
         self.chronicle.end(report.stop_reason, report.to_json())
-        program = self.student.with_parameters(report.candidate if report.improved else {})
+        program = self.student.with_parameters(report.candidate) if report.improved else self.original.deepcopy()
         program.__dict__["_report"] = report
         return program
 
@@ -108,7 +110,7 @@ class Loop:
             finalists = await portal.in_thread(self._finalists)
             if finalists and self.compares and not self.stop.requested:
                 records = [[] for _ in range(len(finalists) + 1)]
-                reason = await self._until_stopped("comparison", self._compare([{}, *finalists], records)) or reason
+                reason = await self._until_stopped("comparison", self._compare(finalists, records)) or reason
         verdict = self._verdict(finalists, records, reason)
         evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
         return self._report(verdict, reason or "finished", evidence)
@@ -148,7 +150,14 @@ class Loop:
         return await portal.in_thread(lambda: method(self.brief, self.state, *given))
 
     def _finalists(self) -> list[Candidate]:
-        return [c for c in self.recipe.finalists(self.brief, self.state) if c]
+        """Return what is compared: the recipe's choice, where costs count what is cheaper, and none twice.
+
+        The student as it is stands among them only where it is not what they are compared with.
+        """
+        found = list(self.recipe.finalists(self.brief, self.state))
+        found += self.chronicle.cheaper(self.task.objectives.minimized)
+        found += [] if self.task.replaces is None else [{}]
+        return [c for i, c in enumerate(found) if c not in found[:i] and (c or self.task.replaces is not None)]
 
     def _affordable(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         """Return those of the trials that leave the comparison its share of the budget.
@@ -210,8 +219,8 @@ class Loop:
         with sharing():
             return await gather_bounded(trial.rows, one, await self._in_flight(program))
 
-    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> dict[str, Any]:
-        """Return the record of a rollout, from the journal or by running it.
+    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
+        """Return the record of a rollout, from the journal or by running it, as the objectives judge it.
 
         Failures of the infrastructure are not kept, so that a resumed run tries them again.
         """
@@ -234,8 +243,9 @@ class Loop:
             self.chronicle.replayed[record.get("from", "")] += 1
             self.meter.restore(Usage(**record["usage"]), current_phase())
         self._accounted.add(key)
-        self.chronicle.record(record, again=again)
-        return record
+        judged = self.task.objectives.judged(record)
+        self.chronicle.record(judged, again=again)
+        return judged
 
     def _look_at(self, row: Row) -> None:
         """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
@@ -244,8 +254,8 @@ class Loop:
             self._watch.add(row)
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
-        """Run all candidates on the held-out rows, appending the records of each to its column."""
-        programs = [self.student.with_parameters(c) for c in candidates]
+        """Run original and candidates on the held-out rows, appending the records of each to its column."""
+        programs = [self.original, *(self.student.with_parameters(c) for c in candidates)]
         with self.chronicle.during("comparison", len(programs) * len(self.held_out), len(programs) - 1):
             size = max(BLOCK, await self._in_flight(self.student))
             for start in range(0, len(self.held_out), size):
@@ -272,7 +282,8 @@ class Loop:
         if not finalists:
             return Verdict("nothing learned", "nothing was learned: the original is returned", {})
         if records and records[0]:
-            return judge(finalists, records, self.task.seed)
+            goals, replacing = self.task.objectives, self.task.replaces is not None
+            return judge(finalists, records, self.task.seed, goals, replacing=replacing)
         if self.metric is not None and self.held_out:
             advice = f"not compared, {stopped}: the original is returned (the candidate is in the report)"
             return Verdict("not compared", advice, finalists[0])
@@ -352,6 +363,8 @@ class Loop:
             models=[m for m in told.models if m],
             ranked=self.recipe.ranked(self.brief, self.state),
             student=self.student,
+            original=self.task.replaces,
+            objectives=self.task.objectives,
             run=self.task.run,
             taken_over={name: n for name, n in told.replayed.items() if name},
             evidence=evidence,
@@ -369,6 +382,7 @@ def _brief(loop: Loop) -> Brief:
         own_teacher=loop.task.teacher is None,
         budget=loop.task.budget,
         held_out=len(loop.held_out),
+        objectives=loop.task.objectives,
     )
 
 

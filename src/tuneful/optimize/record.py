@@ -32,6 +32,7 @@ def to_record(row: Row) -> dict[str, Any]:
         "error": row.error,
         "seconds": round(row.seconds, 4),
         "usage": row.usage.to_json(),
+        "needs": row.trace.needs.to_json(),
         "outputs": outputs_of(row.prediction),
         "steps": steps,
         **({"events": dict(row.trace.events)} if row.trace.events else {}),

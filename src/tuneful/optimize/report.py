@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from tuneful.errors import DataError
+from tuneful.errors import DataError, UsageError
 from tuneful.evaluate.power import power_line
 from tuneful.evaluate.statistics import Comparison
 from tuneful.optimize.evidence import Evidence
+from tuneful.optimize.objectives import NONE, SHOWN, Cost, Objectives, costs_line
 from tuneful.optimize.plan import table
+from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Ranked
-from tuneful.optimize.verdict import Measured, Word
+from tuneful.optimize.verdict import Measured, Weighed, Word
 from tuneful.program.module import Module
 from tuneful.program.runtime import usage_line
 from tuneful.wire.response import Usage
@@ -46,10 +48,13 @@ class CompileReport:
         data_hash: hash of all rows, in order.
         models: names of the models that answered.
         ranked: candidates that were scored on the search rows, best first; see `top`.
-        student: the program as it was.
+        student: the program that candidates are values of.
+        original: what they were compared with, where that is another one.
         run: name of the run in the journal, or None.
         taken_over: rollouts that were taken over from other runs of the journal, by run.
         evidence: what `save` shows row by row.
+        weighed: the original, then every candidate that was compared with it; see `front` and `pick`.
+        objectives: what counted beside the metric.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}  # for `from_json`
@@ -75,9 +80,12 @@ class CompileReport:
     models: list[str] = field(default_factory=list)
     ranked: list[Ranked] = field(default_factory=list)
     student: Module | None = field(default=None, repr=False, compare=False)
+    original: Module | None = field(default=None, repr=False, compare=False)
     run: str | None = None
     taken_over: dict[str, int] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence, repr=False)
+    weighed: list[Weighed] = field(default_factory=list, repr=False)
+    objectives: Objectives = NONE
 
     def top(self, k: int | None = None) -> list[Top]:
         """Return the k best candidates as programs, best first, with their search scores; by default all of them.
@@ -91,9 +99,50 @@ class CompileReport:
         return [Top(student.with_parameters(r.candidate), r.score, r.rows) for r in self.ranked[:k]]
 
     @property
+    def front(self) -> list[Weighed]:
+        """The compared programs that no other beats both in score and in costs, best score first.
+
+        The costs are those that were to be kept low, or `total_tokens` where none were. The original's candidate is {}.
+        """
+        costs = self.objectives.minimized or ("total_tokens",)
+        measures = [(one.measured.mean, *(-c for c in one.cost(costs))) for one in self.weighed]
+        return sorted((self.weighed[i] for i in front(measures)), key=lambda one: -one.measured.mean)
+
+    def pick(self, *, minimize: Cost | None = None, at_least: float | None = None, **at_most: float) -> Module:
+        """Return another program of those that were compared: what this one takes may suit you better.
+
+        `report.pick(prompt_tokens=500)` is the best one whose runs take 500 prompt tokens or fewer on average;
+        `report.pick(minimize="seconds", at_least=0.8)` the fastest one with a score of 0.8.
+
+        Args:
+            minimize: the cost to keep low; None asks for the best score.
+            at_least: least mean score on the held-out rows, in the metric's units.
+            at_most: most that a run may take on average, by cost.
+
+        Raises:
+            UsageError: nothing was compared, a cost is unknown, or no program is within the limits: it lists them.
+        """
+        limits = Objectives(minimize or (), cast("dict[Cost, float]", at_most))
+        if self.student is None or not self.weighed:
+            raise UsageError("there is nothing to pick from: this report has no program that was compared on rows.")
+        fits = [
+            one
+            for one in self.weighed
+            if (at_least is None or one.measured.mean >= at_least)
+            and all(one.cost([name])[0] <= most for name, most in limits.at_most.items())
+        ]
+        if not fits:
+            listed = "\n".join(f"  {one}" for one in self.weighed)
+            raise UsageError(f"no compared program is within these limits. There are:\n{listed}")
+        chosen = min(fits, key=lambda one: (one.cost(limits.minimized), -one.measured.mean))
+        if chosen is self.weighed[0] and self.original is not None:
+            return self.original.deepcopy()
+        return self.student.with_parameters(chosen.candidate)
+
+    @property
     def improved(self) -> bool:
         """Whether the compiled program differs from the original."""
-        return self.verdict in ("better", "not validated")
+        return self.verdict in ("better", "not worse", "not validated")
 
     def provenance(self) -> dict[str, Any]:
         """Return what a saved program says about its origin, as JSON values."""
@@ -123,7 +172,7 @@ class CompileReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values, without the student."""
-        plain = asdict(replace(self, student=None))
+        plain = asdict(replace(self, student=None, original=None))
         found: dict[str, Any] = json.loads(json.dumps(plain, default=str))
         return found
 
@@ -150,6 +199,10 @@ class CompileReport:
             lines.append(f"  compiled   {self.best}")
         if self.comparison is not None:
             lines.append(f"  difference {self.comparison}")
+        if self.objectives.minimized:
+            lines += [f"  {'front' if i == 0 else '':<10} {one}{self._role(one)}" for i, one in enumerate(self.front)]
+        elif self.weighed and self.best is not None:
+            lines.append(f"  each run   {self._each_run()}")
         lines += [f"  search     {line}" for line in self.found]
         lines.append(f"  rows       {self.search_rows} to search on, {self.held_out_rows} held out")
         if self.comparison is not None:
@@ -165,3 +218,13 @@ class CompileReport:
             planned = table(self.evidence.plan.against(self.evidence.phases))
             lines += [f"  {'planned' if i == 0 else '':<10} {row}" for i, row in enumerate(planned.splitlines())]
         return "\n".join(lines)
+
+    def _role(self, one: Weighed) -> str:
+        if one is self.weighed[0]:
+            return " (the original)"
+        return " (returned)" if self.improved and one.candidate == self.candidate else ""
+
+    def _each_run(self) -> str:
+        """Return what a run takes, before and after."""
+        new = next((one for one in self.weighed[1:] if one.candidate == self.candidate), self.weighed[0])
+        return f"original {costs_line(self.weighed[0].costs, SHOWN)}; compiled {costs_line(new.costs, SHOWN)}"

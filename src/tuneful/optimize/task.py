@@ -9,6 +9,7 @@ from typing import Any
 from tuneful.backends.budget import Budget
 from tuneful.errors import DataError, UsageError, nearest
 from tuneful.evaluate.evaluate import check_examples, check_program
+from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.trial import Brief
 from tuneful.program.module import Module
 from tuneful.program.runtime import settings
@@ -24,7 +25,7 @@ LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
 
 @dataclass(frozen=True)
 class Task:
-    """What a user hands to `compile`."""
+    """What a user hands to `compile`; `replaces` is the program that the result is to replace, if not the student."""
 
     student: Module
     trainset: Sequence[Example]
@@ -34,6 +35,8 @@ class Task:
     run: str | None
     seed: int
     history: Sequence[str] = ()
+    objectives: Objectives = NONE
+    replaces: Module | None = None
 
 
 def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example], list[int]]:

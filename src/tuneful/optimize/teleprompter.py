@@ -8,6 +8,7 @@ from typing import TypeVar
 from tuneful.backends.budget import Budget
 from tuneful.optimize.interrupt import interruptible
 from tuneful.optimize.loop import Loop
+from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.task import Task
@@ -35,6 +36,8 @@ class Teleprompter(Recipe):
         budget: Budget | None = None,
         run: str | None = None,
         history: str | Sequence[str] = (),
+        objectives: Objectives = NONE,
+        replaces: Module | None = None,
         seed: int = 0,
     ) -> P:
         """Return a copy of the student that is better at the metric, or the original where the gain is noise.
@@ -50,6 +53,9 @@ class Teleprompter(Recipe):
                 `tuneful runs` lists them.
             history: names of other runs of the journal to start from: what they have run of this program, metric and
                 rows is taken over, and costs nothing. Rollouts of other candidates do not fit and are not used.
+            objectives: what counts beside the metric: costs to keep low, and limits on what a run may take.
+            replaces: program that the result is to take the place of, where that is not the student: they are compared
+                with it, and one that is not worse (by `objectives.margin`) will do. See `tf.recompile`.
             seed: where all chance comes from.
 
         Returns:
@@ -71,6 +77,8 @@ class Teleprompter(Recipe):
                     budget=budget,
                     run=run,
                     history=history,
+                    objectives=objectives,
+                    replaces=replaces,
                     seed=seed,
                 )
             )
@@ -86,11 +94,13 @@ class Teleprompter(Recipe):
         budget: Budget | None = None,
         run: str | None = None,
         history: str | Sequence[str] = (),
+        objectives: Objectives = NONE,
+        replaces: Module | None = None,
         seed: int = 0,
     ) -> P:
         """Do what `compile` does, in the current event loop."""
         others = (history,) if isinstance(history, str) else tuple(history)
-        task = Task(student, trainset, valset, teacher, budget or Budget(), run, seed, others)
+        task = Task(student, trainset, valset, teacher, budget or Budget(), run, seed, others, objectives, replaces)
         with interruptible() as stop:
             program: P = await Loop(self, task, stop).run()
         return program

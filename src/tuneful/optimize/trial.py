@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tuneful.backends.budget import Budget
+from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.program.module import Module
 from tuneful.program.parameter import Parameter
 from tuneful.spec.example import Example
@@ -34,6 +35,7 @@ class Brief:
         own_teacher: whether the student is its own teacher.
         budget: what the compile may spend.
         held_out: how many rows the finalists and the original are compared on.
+        objectives: what counts beside the metric. Limits on a run are in the scores already.
     """
 
     parameters: Mapping[str, Parameter]
@@ -45,6 +47,7 @@ class Brief:
     own_teacher: bool = True
     budget: Budget = field(default_factory=Budget)
     held_out: int = 0
+    objectives: Objectives = NONE
 
     def of(self, student: Module, *, seed: int) -> Brief:
         """Return the brief for another state of the program, and another seed."""

@@ -150,6 +150,11 @@ class Trace:
         """What the run has used."""
         return sum((s.usage for s in self.steps), Usage())
 
+    @property
+    def needs(self) -> Usage:
+        """What the run takes where no cache helps: what making its answers took."""
+        return sum((r.usage for s in self.steps for r in s.responses), Usage())
+
     def usage_by_model(self) -> dict[str, Any]:
         """Return calls, tokens and cost by model, as JSON values."""
         found: dict[str, Usage] = {}

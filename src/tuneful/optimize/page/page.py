@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 
+from tuneful.optimize.objectives import SHOWN
 from tuneful.optimize.page import figures, rows, words
 from tuneful.optimize.page.html import Html, table, tag
 from tuneful.optimize.report import CompileReport
@@ -16,7 +17,7 @@ _POLICY = (
 )
 
 #: The colour of a verdict.
-_TONES = {"better": "good", "not validated": "open", "not compared": "open"}
+_TONES = {"better": "good", "not worse": "good", "not validated": "open", "not compared": "open"}
 
 
 def page(report: CompileReport) -> str:
@@ -96,6 +97,12 @@ def _parts(report: CompileReport) -> Iterable[tuple[str, str, Html]]:
         rows.demos(evidence.demos),
     )
     yield (
+        "What a run takes",
+        "Programs that were compared on the held-out rows, with the mean costs of one run where no cache helps. Those on "
+        "the front are beaten by no other in score and costs together.",
+        _weighed(report),
+    )
+    yield (
         "The search",
         "Scores on search rows, by what was spent until then.",
         Html(figures.curve(evidence.curve) + _list(report.found)),
@@ -122,6 +129,22 @@ def _cost(report: CompileReport) -> Html:
         return Html(table(plan.against(phases)) + _list([_capital(a) for a in plan.assumptions]))
     found: list[tuple[object, ...]] = [("phase", "calls", "prompt tokens", "completion tokens")]
     found += [(name, f"{u.calls:,}", f"{u.prompt_tokens:,}", f"{u.completion_tokens:,}") for name, u in phases.items()]
+    return table(found)
+
+
+def _weighed(report: CompileReport) -> Html:
+    if not report.weighed:
+        return tag("p", "Nothing was compared.")
+    front = report.front
+    found: list[tuple[object, ...]] = [("program", "score", "95 % interval", *(c.replace("_", " ") for c in SHOWN), "")]
+    for i, one in enumerate(report.weighed):
+        chosen = one.candidate == report.candidate
+        name = "original" if i == 0 else "best candidate" if chosen else f"candidate {i}"
+        low, high = (figures.percent(b) for b in one.measured.interval)
+        costs = ("unknown" if (c := one.costs[name]) is None else f"{c:,.5g}" for name in SHOWN)
+        found.append(
+            (name, figures.percent(one.measured.mean), f"{low} to {high}", *costs, "front" if one in front else "")
+        )
     return table(found)
 
 

@@ -28,6 +28,7 @@ WARNINGS = {
     "infra error": "The model or a retriever failed. Such rows are left out, and tried again when the run is resumed.",
     "metric error": "The metric raised on such rows; they are left out. Look into the metric.",
     "program error": "The program raised on such rows; they count as failed.",
+    "over limit": "Runs that took more than the objectives allow; they score 0.",
     "timeout": "Rows that took too long; they count as failed.",
     "truncated answer": "An answer was cut at the token limit: raise `max_tokens`.",
     "demo dropped": "A prompt was too long for the model, so demos were left out of it: use fewer or shorter ones.",
@@ -36,6 +37,7 @@ WARNINGS = {
 
 VERDICTS = {
     "better": "The compiled program is better than the original on rows that the search never saw.",
+    "not worse": "A candidate is as good as the original, within the margin that was asked for, and takes its place.",
     "not distinguishable": "The best candidate looks better, but that could be luck. The original is returned.",
     "no gain": "The search found nothing that is better than the original. The original is returned.",
     "not compared": "The run ended before the best candidate could be compared. The original is returned.",
