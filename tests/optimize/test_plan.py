@@ -110,3 +110,30 @@ def test_the_embedded_model_counts_its_tokens_itself(rows, metric):
         plan = tf.BootstrapFewShot(metric=metric).plan(tf.Predict("question -> answer"), trainset=rows(60))
 
     assert any("own tokenizer" in a for a in plan.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda metric, lm: tf.COPRO(lm, metric, breadth=3, depth=2), ["instructions"]),
+        (lambda metric, lm: tf.MIPROv2(metric, prompt_model=lm), ["data summary", "instructions"]),
+        (lambda metric, lm: tf.AutoPrompt(metric, prompt_model=lm, breadth=2, depth=1), ["wording"]),
+        (lambda metric, lm: tf.InferRules(metric=metric, prompt_model=lm, num_candidates=2), ["rules"]),
+        (lambda metric, lm: tf.SIMBA(metric=metric, prompt_model=lm, max_steps=1, num_candidates=2), ["advice"]),
+        (lambda metric, lm: tf.GEPA(metric, reflection_lm=lm, auto="light"), ["reflection"]),
+    ],
+)
+def test_calls_of_models_that_propose_are_planned(rows, metric, landscape, writer, make, names):
+    student, task = tf.Predict("question -> answer"), {"trainset": rows(40), "valset": rows(40, start=500)}
+    proposer = writer(*(f"Think of {i}." for i in range(9)))
+    with tf.context(lm=landscape(0.3, 0.9)):
+        plan = make(metric, proposer).plan(student, **task)
+        assert proposer.requests == []
+        used = make(metric, proposer).compile(student, **task).report.evidence.phases
+
+    planned = {phase.name: phase for phase in plan.phases}
+    for name in names:
+        low, high = planned[name].calls
+        assert low <= (used[name].calls if name in used else 0) <= high
+        assert high > 0
+    assert any(a.startswith("proposals:") for a in plan.assumptions)

@@ -36,7 +36,9 @@ class BetterTogether(Teleprompter):
     Cost: those of the stages, and (stages + 1) runs for each held-out row.
 
     Source: Soylu et al. (2024), "Fine-Tuning and Prompt Optimization: Two Great Steps that Work Better Together".
-    Deviation: a tuned model's prompts may have demos again after the stage that tunes prompts.
+    Deviations: a tuned model's prompts may have demos again after the stage that tunes prompts; of several stages that
+    tune weights ("w -> p -> w") each trains the plain base anew, on the runs of the program as the stage before has
+    left it: see `BootstrapFinetune`.
     """
 
     def __init__(
@@ -137,6 +139,15 @@ class BetterTogether(Teleprompter):
         """Return the sums of the stages."""
         ranges = [stage.rollouts(brief) for stage in self._stages]
         return (sum(low for low, _ in ranges), sum(high for _, high in ranges))
+
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the sums of the stages."""
+        found: dict[str, tuple[int, int]] = {}
+        for stage in self._stages:
+            for name, (low, high) in stage.proposals(brief).items():
+                before = found.get(name, (0, 0))
+                found[name] = (before[0] + low, before[1] + high)
+        return found
 
     # --- parts ---
 

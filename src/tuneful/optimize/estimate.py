@@ -24,6 +24,9 @@ ROWS = 5
 #: Tokens of an output field that has no label: from a word to a paragraph of reasoning.
 UNKNOWN: Range = (2, 200)
 
+#: Tokens that a model is sent, and writes, for a proposal: nobody knows before what was tried is there to be shown.
+PROPOSAL: tuple[Range, Range] = ((100, 6000), (5, 800))
+
 #: Most tokens of what an adapter writes around a field's value.
 _AROUND = 12
 _CHARS_PER_TOKEN = 4
@@ -96,6 +99,7 @@ def estimate(
     teacher: Module,
     search: Sequence[Example],
     rollouts: Range,
+    proposals: Mapping[str, Range],
     compared: int,
     calls_per_run: float | None = None,
 ) -> Plan:
@@ -106,6 +110,7 @@ def estimate(
         student, teacher: the programs.
         search: rows to search on.
         rollouts: fewest and most of the search.
+        proposals: fewest and most calls of models that propose, by the name of the job.
         compared: held-out rows that the original and a candidate are compared on.
         calls_per_run: model calls of one run of the program; by default one for each predictor.
     """
@@ -117,11 +122,27 @@ def estimate(
     demos = most_demos(recipe)
     found = [
         _phase("search", rollouts, [(own, demos), (taught, demos)], judged, times),
+        *(_proposals(name, calls, recipe) for name, calls in proposals.items()),
         _phase("comparison", (0 if rollouts[1] else 2 * compared, 2 * compared), [(own, demos)], judged, times),
     ]
     exact = all(s.exact for s in [*own, *taught, *judged])
     said = _assumptions(len(own), len(search), calls_per_run, exact=exact, judged=bool(judged))
+    if proposals:
+        (low, high), (short, long) = PROPOSAL
+        said = (*said, f"proposals: {low:,} to {high:,} tokens sent, {short} to {long} generated, each")
     return Plan(tuple(found), (*said, power_line(compared)))
+
+
+def _proposals(name: str, calls: Range, recipe: Recipe) -> Phase:
+    """Return the phase of a job that asks a model for proposals."""
+    price = (getattr(recipe, "prompt_model", None) or current_lm()).price
+    ends = [
+        (n, n * sent, n * said, None if price is None else n * price.cost_usd(sent, 0, said))
+        for n, sent, said in zip(calls, *PROPOSAL, strict=True)
+    ]
+    (low, sent_low, said_low, usd_low), (high, sent_high, said_high, usd_high) = ends
+    usd = None if usd_low is None or usd_high is None else (usd_low, usd_high)
+    return Phase(name, (0, 0), (low, high), (sent_low, sent_high), (said_low, said_high), usd)
 
 
 def _phase(

@@ -342,6 +342,7 @@ class Loop:
             teacher=self.teacher,
             search=self.search,
             rollouts=self.recipe.rollouts(self.brief),
+            proposals=self.recipe.proposals(self.brief),
             compared=len(self.held_out) if self.metric is not None else 0,
             calls_per_run=calls_per_run,
         )

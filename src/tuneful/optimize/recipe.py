@@ -81,6 +81,10 @@ class Recipe:
         """Return the fewest and the most rollouts of the search, for the plan."""
         return (0, 0)
 
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the fewest and the most calls of models that propose, by the name of the job, for the plan."""
+        return {}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
 

@@ -9,6 +9,9 @@ from tuneful.spec.fields import InputField, OutputField
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature
 
+#: Batches of rows that are read.
+MOST_BATCHES = 3
+
 
 class Summarise(Signature):
     """Describe a data set to somebody who shall write instructions for solving it and sees only a few rows of it.
@@ -57,7 +60,7 @@ class SummariseData(Proposer):
 
 
 def summary_job(
-    brief: Brief, number: int, earlier: str, *, name: str = "data summary", size: int = 10, most: int = 3
+    brief: Brief, number: int, earlier: str, *, name: str = "data summary", size: int = 10, most: int = MOST_BATCHES
 ) -> Job | None:
     """Return the job that reads a batch of the search rows; None where enough was read.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneful.optimize.propose.data_summary import SummariseData, summary_job
+from tuneful.optimize.propose.data_summary import MOST_BATCHES, SummariseData, summary_job
 from tuneful.optimize.propose.describe import examples_text, program_text, rows_of, signature_text
 from tuneful.optimize.propose.instructions import TIPS, WriteInstructions, fresh
 from tuneful.optimize.space import Axis, Space, sized
@@ -51,6 +51,15 @@ class Grounded:
     def proposers(self, temperature: float) -> dict[str, Module]:
         """Return the programs that propose, for a recipe's `proposers`."""
         return {"data summary": SummariseData(), "instructions": WriteInstructions(temperature)}
+
+    def calls(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls that the proposals take, fewest and most, by the name of the job."""
+        steps = len(self._steps(brief))
+        if not self.number or not steps:
+            return {}
+        batches = min(MOST_BATCHES, -(-len(brief.trainset) // self.view_data_batch_size))
+        summary = {"data summary": (batches, batches)} if self.data_aware_proposer else {}
+        return {**summary, "instructions": (self.number * steps, self.number * steps)}
 
     def start(self, brief: Brief) -> State:
         """Return the first state: no batch read, nothing written."""

@@ -71,6 +71,8 @@ class AutoPrompt(Ascent):
         self.num_threads = num_threads
         self.proposers = {"wording": WriteWording(init_temperature)}
 
+    _proposal = "wording"
+
     def _slots(self, brief: Brief) -> list[str]:
         """Return the fields that may be reworded, as the path of the parameter, a colon and the field's name."""
         free = [p.path for p in brief.parameters.values() if p.kind == "wording" and not p.frozen]

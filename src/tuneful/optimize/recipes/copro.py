@@ -68,6 +68,8 @@ class COPRO(Ascent):
         self.num_threads = num_threads
         self.proposers = {"instructions": WriteInstructions(init_temperature)}
 
+    _proposal = "instructions"
+
     def _slots(self, brief: Brief) -> list[str]:
         """Return the paths of the instructions that are free."""
         return [p.path for p in brief.parameters.values() if p.kind == "instructions" and not p.frozen]

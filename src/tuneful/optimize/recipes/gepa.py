@@ -323,6 +323,11 @@ class GEPA(Proposing):
             lines.append("ended before the first reflection: nothing went wrong, or there is too little room for any")
         return lines
 
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls of the reflecting model: one for each candidate, most of which take some runs to judge."""
+        steps = len(_steps(brief)) if self.component_selector == "all" else 1
+        return {"reflection": (0, steps * (self.rollouts(brief)[1] // 2))}
+
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts."""
         if not _steps(brief) or self._most(brief) < self._least:

@@ -143,6 +143,11 @@ class InferRules(PooledRace, Proposing):
         sets = sum(bool(rules) for found in (state["rules"] or {}).values() for rules in found)
         return [first, f"{sets} sets of rules for {len(_free(brief))} predictors", *others]
 
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls of the prompt model."""
+        calls = len(_free(brief)) * self.num_candidates
+        return {"rules": (calls, calls)}
+
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts, of teacher and race together."""
         return self._rollouts(brief, self.num_candidates + 2)

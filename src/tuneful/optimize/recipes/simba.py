@@ -269,6 +269,10 @@ class SIMBA(Proposing):
         made = f"{how.count('demo')} changes by a demo and {how.count('rule')} by a rule in {state['step']} steps"
         return [made, *([selection.line(state["race"])] if state["race"] is not None else [])]
 
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls of the prompt model: none where no two runs of a row differ."""
+        return {"advice": (0, self.max_steps * (self.num_candidates + 1))}
+
     def rollouts(self, brief: Brief) -> tuple[int, int]:
         """Return the fewest and the most rollouts, of steps and race together."""
         n, runs = len(brief.trainset), self.max_steps * min(self.bsize, len(brief.trainset))

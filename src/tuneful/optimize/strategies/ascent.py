@@ -60,6 +60,14 @@ class Ascent(Proposing):
         """Return the candidate that has these values in these slots."""
         raise NotImplementedError
 
+    #: Name of the jobs.
+    _proposal: str
+
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls of the prompt model: those of the first round, and of all."""
+        slots = len(self._slots(brief))
+        return {self._proposal: (slots * (self.breadth - 1), slots * self.breadth * self.depth)}
+
     # --- ask and tell ---
 
     def init(self, brief: Brief) -> State:
