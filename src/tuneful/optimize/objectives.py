@@ -129,5 +129,11 @@ def costs_line(costs: Mapping[Cost, float | None], names: Sequence[Cost] = ()) -
     >>> costs_line({"prompt_tokens": 812.4, "seconds": 0.5, "cost_usd": None})
     '812 prompt tokens, 0.50 s'
     """
-    known = [(name, costs[name]) for name in (names or COSTS) if costs.get(name) is not None]
-    return ", ".join(f"{_SHOWN[n][0]}{format(c, _SHOWN[n][1])}{_SHOWN[n][2]}" for n, c in known)
+    known = [(name, c) for name in (names or COSTS) if (c := costs.get(name)) is not None]
+    return ", ".join(f"{figure(name, c)}{_SHOWN[name][2]}" for name, c in known)
+
+
+def figure(name: Cost, cost: float) -> str:
+    """Return a cost as a number for people, without its unit."""
+    before, form, _ = _SHOWN[name]
+    return f"{before}{cost:{form}}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 
-from tuneful.optimize.objectives import SHOWN
+from tuneful.optimize.objectives import SHOWN, figure
 from tuneful.optimize.page import figures, rows, words
 from tuneful.optimize.page.html import Html, table, tag
 from tuneful.optimize.report import CompileReport
@@ -135,16 +135,15 @@ def _cost(report: CompileReport) -> Html:
 def _weighed(report: CompileReport) -> Html:
     if not report.weighed:
         return tag("p", "Nothing was compared.")
+    heads = [name.replace("_", " ") for name in SHOWN]
+    found: list[tuple[object, ...]] = [("program", "on the front", "score", "95 % interval", *heads)]
     front = report.front
-    found: list[tuple[object, ...]] = [("program", "score", "95 % interval", *(c.replace("_", " ") for c in SHOWN), "")]
     for i, one in enumerate(report.weighed):
-        chosen = one.candidate == report.candidate
-        name = "original" if i == 0 else "best candidate" if chosen else f"candidate {i}"
+        name = "original" if i == 0 else "best candidate" if one.candidate == report.candidate else f"candidate {i}"
         low, high = (figures.percent(b) for b in one.measured.interval)
-        costs = ("unknown" if (c := one.costs[name]) is None else f"{c:,.5g}" for name in SHOWN)
-        found.append(
-            (name, figures.percent(one.measured.mean), f"{low} to {high}", *costs, "front" if one in front else "")
-        )
+        costs = ("unknown" if (c := one.costs[cost]) is None else figure(cost, c) for cost in SHOWN)
+        place = "yes" if one in front else ""
+        found.append((name, place, figures.percent(one.measured.mean), f"{low} to {high}", *costs))
     return table(found)
 
 
