@@ -5,7 +5,8 @@
 The embedded model on a task of tasks.py. `few-shot` is compiled by `BootstrapFewShotWithRandomSearch` on `--labelled`
 rows. The teacher picks demos for each input among the same rows (`KNNFewShot`). It runs on `--rows` further rows of
 train; where it is right, its answer is learned by a LoRA (`BootstrapFinetune`); with `--unlabelled` nobody knows where
-it is right, and all of its answers are learned. Then all programs answer `--test` rows of dev, which nothing has seen.
+it is right, and all of its answers are learned. The compile compares on as many rows of dev as it is then tested on;
+the `--test` rows of dev nothing has seen.
 
 `against few-shot` is the mean difference on the same rows with its 95 % interval. `tokens in` and `s/call` are of one
 call: the prompt's tokens, those that the prefix cache served (`cached`), and seconds with one call in flight.
@@ -84,7 +85,7 @@ def main():
     drawn = task.demos(given.labelled + given.rows, seed=given.seed)
     labelled = examples(task, drawn[: given.labelled])
     further = examples(task, drawn[given.labelled :], labelled=not given.unlabelled)
-    testset = examples(task, task.rows(given.test))
+    compared, testset = (examples(task, task.rows(2 * given.test)[i::2]) for i in range(2))
     tf.configure(lm=tf.LM("local/smollm2", max_tokens=task.max_tokens), cache=tf.Cache(None))
     journal = str(given.folder / "journal.sqlite")
     program = task.program(tf, [])
@@ -101,7 +102,7 @@ def main():
             few_shot,
             teacher=teacher,
             trainset=further,
-            valset=testset,
+            valset=compared,
             run=f"tuned {given.data} {given.seed} {given.rows} {given.epochs} {given.unlabelled}",
             seed=given.seed,
         )

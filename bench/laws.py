@@ -1,6 +1,6 @@
 """Law 4 at length: how often a teleprompter takes noise for a gain, and how often it finds one that is there.
 
-python bench/laws.py [--runs 200] [--only random] [--candidates 8]
+python bench/laws.py [--runs 200] [--only random] [--candidates 8] [--seconds 180]
 
 Every run is a compile on a simulated model. Noise: nothing helps, base 50 %, a fifth of the chance is the row's own.
 Gain: showing any demo adds 15 points, and so does a phrase that one of three proposals is. 60 rows to search on, and
@@ -35,8 +35,9 @@ HELPS = "Be exact."
 
 
 def written(request):
-    """Write what is asked for: what helps, in one sample of three."""
-    text = HELPS if request.sampling.rollout_id % 3 == 1 else f"Attempt {request.sampling.rollout_id}."
+    """Write what is asked for, in other words each time: what helps, in one sample of three."""
+    number = request.sampling.rollout_id
+    text = f"{HELPS if number % 3 == 1 else 'Go on.'} Attempt {number}."
     asked = re.findall(r"^\[\[ ## (\w+) ## \]\]\n\{", request.messages[0].text, re.MULTILINE)
     advice = f'{{"program": "{text}"}}'  # by the name of a step
     return "\n\n".join(f"[[ ## {name} ## ]]\n{advice if name == 'advice' else text}" for name in asked)
@@ -58,6 +59,8 @@ def teleprompters(candidates):
         "SIMBA": tf.SIMBA(
             metric=exact, bsize=20, num_candidates=4, max_steps=max(1, candidates // 4), prompt_model=writer
         ),
+        "GEPA": tf.GEPA(exact, reflection_lm=writer, max_metric_calls=20 * candidates),
+        "Tune": tf.Tune(exact, prompt_model=writer, adapters=(), embedder=None, num_candidates=candidates),
     }
 
 
@@ -74,6 +77,8 @@ def main():
     asked.add_argument("--only", default="", help="teleprompters whose name contains this")
     asked.add_argument("--candidates", type=int, default=16)
     asked.add_argument("--skip", choices=["noise", "gain"])
+    asked.add_argument("--first", type=int, default=0, help="seed of the first run (default 0)")
+    asked.add_argument("--seconds", type=float, default=float("inf"), help="begin no run of a teleprompter after these")
     given = asked.parse_args()
     print(f"{given.runs} runs, {given.candidates} candidates\n")
     print("| | original kept on noise | gain found | s |\n|---|--:|--:|--:|")
@@ -82,7 +87,9 @@ def main():
             continue
         begun = time.perf_counter()
         kept, found = [], []
-        for seed in range(given.runs):
+        for seed in range(given.first, given.first + given.runs):
+            if time.perf_counter() - begun > given.seconds:
+                break
             if given.skip != "noise":
                 flat = Landscape(base=0.5, difficulty=0.2, seed=seed)
                 kept.append(float(not changed(teleprompter, flat, 40, 60, seed)))
@@ -99,7 +106,7 @@ def shown(hits):
     if not hits:
         return ""
     low, high = mean_interval(hits)
-    return f"{100 * sum(hits) / len(hits):.1f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{100 * sum(hits) / len(hits):.1f} % of {len(hits)} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 if __name__ == "__main__":

@@ -43,25 +43,28 @@ def arguments(doc, *, peer=True, rounds=5, **numbers):
 # --- processes ---
 
 
-def run_case(script, case, options=None, python=None):
+def run_case(script, case, options=None, python=None, timeout=3600):
     """Run a case in a fresh process and return its figures."""
     script = str(Path(script).resolve())
-    return run_python([script, "--case", case, json.dumps(options or {})], python, case)
+    return run_python([script, "--case", case, json.dumps(options or {})], python, case, timeout)
 
 
-def run_python(words, python=None, name="the process"):
+def run_python(words, python=None, name="the process", timeout=3600):
     """Run an interpreter in a folder of its own, without the variables that steer it; return the figures it prints."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [python or sys.executable, *words],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env={**environment, "DSPY_CACHEDIR": str(Path(folder, "dspy"))},
-            timeout=3600,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [python or sys.executable, *words],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env={**environment, "DSPY_CACHEDIR": str(Path(folder, "dspy"))},
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            sys.exit(f"{name} did not end within {timeout} s")
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr or done.stdout}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -62,6 +62,12 @@ def bm25(corpus, path, **options):
     return tf.BM25(corpus, path=path, progress=False, **options)
 
 
+def tantivy(corpus, path):
+    import tuneful as tf
+
+    return tf.TantivyBM25(corpus, path=path, progress=False)
+
+
 def dense(corpus, path, model="local/wordllama"):
     import tuneful as tf
 
@@ -94,7 +100,7 @@ def hybrid(corpus, path, **options):
     return tf.Hybrid([bm25(corpus, f"{path}.bm25"), dense(corpus, f"{path}.dense")], **options)
 
 
-INDEXES = {"BM25": bm25, "dense": dense, "late": late, "smollm2": smollm2, "hybrid": hybrid}
+INDEXES = {"BM25": bm25, "tantivy": tantivy, "dense": dense, "late": late, "smollm2": smollm2, "hybrid": hybrid}
 
 
 # --- HotPotQA ---
@@ -183,10 +189,14 @@ def timed_queries(find, data, seconds=20.0):
     return asked / (time.perf_counter() - begun)
 
 
-def million_bm25(data, passages, folder):
+def word_index(engine):
     import tuneful as tf
 
-    path, made_s = Path(folder, "bm25"), 0.0
+    return {"bm25": tf.BM25, "tantivy": tf.TantivyBM25}[engine]
+
+
+def million_words(data, passages, folder, engine):
+    path, made_s = Path(folder, engine), 0.0
 
     def corpus():
         nonlocal made_s
@@ -197,15 +207,13 @@ def million_bm25(data, passages, folder):
             begun = time.perf_counter()
 
     begun = time.perf_counter()
-    tf.BM25(corpus(), path=path, progress=False)
+    word_index(engine)(corpus(), path=path, progress=False)
     build_s = time.perf_counter() - begun - made_s
     emit({"build_s": build_s, "disk_mib": size_mib(path), "peak_mib": peak_mib()})
 
 
-def million_bm25_search(data, folder):
-    import tuneful as tf
-
-    find = tf.BM25.load(Path(folder, "bm25"))
+def million_words_search(data, folder, engine):
+    find = word_index(engine).load(Path(folder, engine))
     cold = timed_queries(find, data)
     emit({"queries_per_s": cold, "warm_queries_per_s": timed_queries(find, data), "peak_mib": peak_mib()})
 
@@ -263,6 +271,7 @@ def hotpot(options):
 
     cases = {
         "BM25": index("BM25"),
+        "BM25, tantivy": index("tantivy"),
         "dense, wordllama": index("dense"),
         "hybrid of both": index("hybrid"),
         "hybrid, BM25 counts 5 times": index("hybrid", weights=[5, 1], damping=20),
@@ -294,11 +303,17 @@ def million(options):
         built = {**given, "passages": options.passages}
         wide = {"dimensions": options.dimensions}
         dense = f"dense, {options.dimensions} numbers"
+
+        def words(case, more, engine):
+            return lambda: run_case(__file__, case, {**more, "engine": engine})
+
         show(
             options,
             {
-                "BM25: build": lambda: run_case(__file__, "million_bm25", built),
-                "BM25: search the file": lambda: run_case(__file__, "million_bm25_search", given),
+                "BM25: build": words("million_words", built, "bm25"),
+                "BM25: search the file": words("million_words_search", given, "bm25"),
+                "BM25, tantivy: build": words("million_words", built, "tantivy"),
+                "BM25, tantivy: search the folder": words("million_words_search", given, "tantivy"),
                 f"{dense}: build": lambda: run_case(__file__, "million_dense", {**built, **wide}),
                 f"{dense}: search the graph": lambda: run_case(
                     __file__, "million_dense_search", {**given, **wide, "exact": False}
@@ -345,8 +360,8 @@ if __name__ == "__main__":
     cases = (
         searched,
         second_query,
-        million_bm25,
-        million_bm25_search,
+        million_words,
+        million_words_search,
         million_dense,
         million_dense_search,
     )

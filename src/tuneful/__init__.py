@@ -128,6 +128,7 @@ if TYPE_CHECKING:
     from tuneful.retrieval.bm25 import BM25
     from tuneful.retrieval.dense import Dense
     from tuneful.retrieval.late_interaction import LateInteraction
+    from tuneful.retrieval.tantivy import TantivyBM25
     from tuneful.sandbox.interpreter import Execution, Interpreter
     from tuneful.sandbox.monty import MontyInterpreter
     from tuneful.sandbox.python import PythonInterpreter
@@ -231,6 +232,7 @@ _HOMES = {
     "tuneful.retrieval.bm25": ("BM25",),
     "tuneful.retrieval.dense": ("Dense",),
     "tuneful.retrieval.late_interaction": ("LateInteraction",),
+    "tuneful.retrieval.tantivy": ("TantivyBM25",),
     "tuneful.sandbox.interpreter": ("Execution", "Interpreter"),
     "tuneful.sandbox.monty": ("MontyInterpreter",),
     "tuneful.sandbox.python": ("PythonInterpreter",),
@@ -266,7 +268,7 @@ __all__ = [
     "OutputField", "Parallel", "Parameter", "Passage", "Predict", "Prediction", "Price", "ProgramOfThought",
     "PythonInterpreter", "ReAct", "Real", "Reasoning", "ReasoningPiece", "Refine", "Rerank", "Reranker", "Retracted",
     "Retrieve", "RetrieverError", "Score", "SelfConsistency", "Signature", "SignatureError", "StateError", "Suggest",
-    "Teleprompter", "Tool", "ToolCall", "ToolCallingAdapter", "ToolCalls", "ToolError", "ToolTimeoutError", "Trace",
+    "TantivyBM25", "Teleprompter", "Tool", "ToolCall", "ToolCallingAdapter", "ToolCalls", "ToolError", "ToolTimeoutError", "Trace",
     "TrainingError", "TrainingSet", "TrainingStopped", "Trajectory", "Tune", "TunedModel", "TunefulError",
     "TwoStepAdapter", "UsageError", "WorkerLostError", "XMLAdapter", "compile", "configure", "context",
     "ensure_signature", "find_duplicates", "finetune", "inspect_history", "majority", "make_signature", "metrics",

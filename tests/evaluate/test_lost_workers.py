@@ -10,7 +10,7 @@ import pytest
 import tuneful as tf
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import metered
-from tuneful.evaluate import remote, worker
+from tuneful.evaluate import remote, sending, worker
 from tuneful.program.executor import Engine
 from tuneful.testing import Landscape, ScriptedLM, SimulatedLM
 
@@ -107,12 +107,12 @@ class Losing(Engine):
 
 
 def test_a_rollout_whose_worker_was_lost_is_run_again_and_that_is_counted(travelling):
-    with tf.context(lm=ScriptedLM(echo), executor=Losing(travelling, remote.MOST_LOST)):
+    with tf.context(lm=ScriptedLM(echo), executor=Losing(travelling, sending.MOST_LOST)):
         result = tf.Evaluate(devset=make_rows(8), metric=exact)(QA)
 
     assert result.score == 100
-    assert result.noted == {remote.LOST: remote.MOST_LOST}
-    assert result.rows[3].trace.events == {remote.LOST: remote.MOST_LOST}
+    assert result.noted == {remote.LOST: sending.MOST_LOST}
+    assert result.rows[3].trace.events == {remote.LOST: sending.MOST_LOST}
     assert "run again" in repr(result)
 
 
@@ -133,7 +133,7 @@ def test_a_rollout_that_loses_every_worker_is_a_typed_error_with_what_is_known(t
     ):
         tf.Evaluate(devset=make_rows(8), metric=exact)(QA)
 
-    assert caught.value.attempts == remote.MOST_LOST + 1
+    assert caught.value.attempts == sending.MOST_LOST + 1
     assert caught.value.example.question == "q3"
     assert isinstance(caught.value.__cause__, ConnectionResetError)
 

@@ -60,12 +60,13 @@ ANSWERS = [
     {"kind": "sum", "sure": 0.5},
 ]
 PLAIN = [{"reasoning": "Two and two.", "answer": "4"}, ANSWERS[1]]
+ONE_LINE = {"functions", "small model"}  # forms in which a text of several lines cannot be written
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_prompts_are_those_that_a_live_call_sends(case):
     form, capabilities, writer = CASES[case]
-    answers = PLAIN if case == "functions" else ANSWERS
+    answers = PLAIN if case in ONE_LINE else ANSWERS
     lm = DummyLM(answers, adapter=writer, capabilities=capabilities)
     program = Program().using(lm=lm, adapter=form)
     trace = program(question="2+2? [[ ## kind ## ]]").trace
@@ -83,7 +84,7 @@ def test_prompts_are_those_that_a_live_call_sends(case):
 @pytest.mark.parametrize("case", CASES)
 def test_a_model_that_writes_the_completion_gives_the_outputs(case):
     form, capabilities, writer = CASES[case]
-    answers = PLAIN if case == "functions" else ANSWERS
+    answers = PLAIN if case in ONE_LINE else ANSWERS
     program = Program().using(lm=DummyLM(answers, adapter=writer, capabilities=capabilities), adapter=form)
     first = program(question="2+2?")
     steps = [{"path": s.path, "inputs": s.inputs, "outputs": s.outputs} for s in first.trace]
@@ -211,6 +212,41 @@ def test_what_is_not_fit_to_learn_from_is_left_out_and_counted():
     }
 
 
+@pytest.mark.parametrize(
+    ("form", "outputs", "kept"),
+    [
+        ("question -> answer, sure: bool", {"answer": "one line", "sure": True}, True),
+        ("question -> answer, sure: bool", {"answer": "two\nlines", "sure": True}, False),
+        ("question -> answer, sure: bool", {"answer": "long " * 400, "sure": True}, False),
+        ("question -> answer", {"answer": "two\nlines"}, True),  # in quotes, as \\n
+        ("question -> answers: list[str]", {"answers": ["two\nlines", "\u00e9"]}, True),
+        ("question -> answers: list[str]", {"answers": ["a"] * 80}, False),
+    ],
+)
+def test_what_the_students_grammar_would_not_let_it_write_is_not_learned(form, outputs, kept):
+    pytest.importorskip("llguidance")
+    large, small = DummyLM([outputs], adapter=tf.JSONAdapter()), ScriptedLM([], capabilities=SMALL)
+    program = tf.Predict(form)
+    step = program.using(lm=large, adapter="json")(question="q").trace.steps[0]
+
+    found = from_steps(program, [{"path": "", "inputs": step.inputs, "outputs": step.outputs}], lm=small)
+
+    assert len(found) == kept
+    assert found.dropped == ({} if kept else {"ruled out by the student's grammar": 1})
+    assert kept or "ruled out by the student's grammar 1" in found.summary()
+
+
+def test_an_answer_that_a_stop_text_would_cut_is_not_learned():
+    small = ScriptedLM([], capabilities=Capabilities(small=True))  # no grammar: it stops where it begins a new case
+    step = {"path": "", "inputs": {"question": "q"}, "outputs": {"answer": ["a", "b\nQuestion: c"]}}
+    program = tf.Predict("question -> answer: tuple[str, str]").using(lm=small)
+
+    plain = from_steps(program, [{**step, "outputs": {"answer": ["a", "b"]}}])
+
+    assert program.render(question="q").messages == plain.examples[0].messages
+    assert len(from_steps(program, [step])) == 1  # JSON writes the line's end as \\n: nothing is cut
+
+
 def test_an_optional_output_may_be_missing():
     program = tf.Predict("question -> answer, source: str | None").using(lm=DummyLM([]))
 
@@ -314,6 +350,19 @@ def test_an_agent_learns_its_steps_in_the_protocol_in_which_it_will_be_asked(tau
         )
     if taught_by == served_by == "text":
         assert live.examples[1].messages == served.requests[1].messages
+
+
+def test_calls_side_by_side_are_learnt_one_after_another_by_a_student_that_writes_them():
+    both = calls(("population", {"city": "Bergen"}), ("population", {"city": "Oslo"}))
+    native = ScriptedLM([both, calls(("submit", {"answer": 1}))], capabilities=TOOLS)
+    agent = tf.ReAct("question -> answer: int", tools=[population])
+    steps = to_record(Row(tf.Example(), trace=agent(question="Both?", lm=native).trace))["steps"]
+
+    learnt = from_steps(agent, steps, lm=DummyLM([]))
+
+    assert ["Bergen" in e.completion for e in learnt] == [True, False, False]
+    assert ["Oslo" in e.completion for e in learnt] == [False, True, False]
+    assert "291940" in learnt.examples[1].messages[-1].text
 
 
 def test_tools_of_a_record_are_found_by_their_names_in_the_program():

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -369,6 +371,26 @@ def test_out_of_memory_says_what_to_lower(tiny_llama, counting, tmp_path, monkey
     monkeypatch.setattr(Objective, "_in_one_row", lambda *_: torch.empty(10**15))
     with pytest.raises(tf.TrainingError, match=r"out of memory.*`tokens_at_once`"):
         trainer().train(counting, f"random/{tiny_llama}", folder=tmp_path)
+    assert TrainingSet.load(tmp_path / "train.jsonl").examples == counting.examples
+
+
+@pytest.mark.model
+def test_two_trainings_at_once_do_not_disturb_each_others_chance(tiny_llama, counting, tmp_path):
+    def of(name, seed, **more):
+        return trainer(epochs=0.3).train(counting, f"random/{tiny_llama}", folder=tmp_path / name, seed=seed, **more)
+
+    with ThreadPoolExecutor(2) as threads:
+        together = [future.result() for future in [threads.submit(of, f"{seed}", seed) for seed in (1, 2)]]
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(of, "first", 1, progress=lambda _: begun.set())
+        begun.wait(60)
+        with pytest.raises(tf.TrainingStopped, match="waited for another one"):
+            of("second", 2, stop=lambda: True)
+        alone = first.result()
+
+    assert together[0].digest == alone.digest
+    assert together[1].digest != alone.digest
 
 
 @pytest.mark.model

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import tuneful as tf
-from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
+from tuneful.finetune.tuned_model import HistoryPoint, TunedModel, plain_base
 
 TUNED = TunedModel(
     "openai/ft:gpt-4.1-nano:me::1",
@@ -27,6 +27,22 @@ def test_it_is_an_lm():
     lm = TUNED.lm(api_key="key", temperature=0.5)
 
     assert (lm.model, lm.sampling.temperature) == ("openai/ft:gpt-4.1-nano:me::1", 0.5)
+
+
+def test_the_plain_base_is_what_all_began_with(tmp_path):
+    def tuned(name, base):
+        folder = tmp_path / name
+        (folder / "model").mkdir(parents=True)
+        TunedModel(f"transformers/{folder}/model", base, folder=str(folder)).save(folder / "tuned_model.json")
+        return f"transformers/{folder}/model"
+
+    once = tuned("once", "transformers/org/base")
+    twice = tuned("twice", once)
+
+    assert plain_base(twice) == plain_base(once) == "transformers/org/base"
+    assert plain_base("local/smollm2") == "local/smollm2"
+    assert plain_base(f"transformers/{tmp_path}/once") == f"transformers/{tmp_path}/once"  # no model itself
+    assert plain_base(f"transformers/{tmp_path}/once/other") == f"transformers/{tmp_path}/once/other"
 
 
 def test_a_lora_is_the_lms_own(write_lora, base_file, tmp_path):

@@ -218,3 +218,52 @@ def test_an_address_at_which_nobody_answers_is_a_typed_error(monkeypatch):
 def test_an_address_is_needed():
     with tf.context(lm=ScriptedLM(echo()), executor="dask"), pytest.raises(tf.UsageError, match="dask://HOST:PORT"):
         tf.Evaluate(devset=make_rows(1), metric=exact())(QA)
+
+
+def dying(marker):
+    """Return a trainer of three steps, which kills its own process before the second, once."""
+    from pathlib import Path
+
+    from tuneful.finetune.trainer import Trainer
+    from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
+
+    class Dying(Trainer):
+        travels = True
+
+        def settings(self):
+            return {}
+
+        def check(self, base_model):
+            pass
+
+        def train(self, dataset, base_model, *, folder, progress, **_):
+            steps = folder / "steps"
+            for step in range(len(steps.read_text()) if steps.exists() else 0, 3):
+                if step == 1 and not Path(marker).exists():
+                    Path(marker).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                with steps.open("a") as file:
+                    file.write(f"{os.getpid() % 10}")
+                progress(HistoryPoint(step + 1, loss=1.0, tokens=100))
+            tuned = TunedModel(f"transformers/{folder}", base_model, folder=str(folder), digest=f"{len(dataset)}")
+            tuned.save(folder / "tuned_model.json")
+            return tuned
+
+    return Dying()
+
+
+def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(address, tmp_path, caplog):
+    from tuneful.finetune import TrainingExample, TrainingSet, remote
+    from tuneful.program.portal import portal
+    from tuneful.wire.messages import user
+
+    data = TrainingSet(tuple(TrainingExample("", (user(f"q{i}"),), "a") for i in range(4)))
+    trainer = dying(str(tmp_path / "died"))
+    with tf.context(executor=address), tf.track_usage() as meter:
+        remote.check(trainer, ["local/base"])
+        tuned = portal.run(remote.train(trainer, data, "local/base", folder=tmp_path / "a", held_out=None, seed=0))
+
+    assert tuned.digest == "4"
+    assert len((tmp_path / "a" / "steps").read_text()) == 3  # no step was taken twice
+    assert meter.usage.prompt_tokens == 200
+    assert "begun again (1 x)" in caplog.text

@@ -5,6 +5,9 @@ import asyncio
 import pytest
 
 import tuneful as tf
+from tuneful.evaluate.rollout import Row
+from tuneful.optimize.record import to_record
+from tuneful.program.demo_pool import DemoPool
 from tuneful.testing import DummyLM, ScriptedLM
 from tuneful.wire.capabilities import Capabilities
 
@@ -159,3 +162,41 @@ def test_a_picture_among_the_inputs_is_no_hindrance():
     program = tf.CodeAct(tf.Signature("picture: tf.Image, n: int -> answer: int", custom_types={"tf": tf}), tools=[])
     lm = acting("submit(n + 1)")
     assert program(picture=tf.Image("https://example.com/a.png"), n=1, lm=lm).answer == 2
+
+
+@pytest.mark.parametrize("shown_by", ["demos", "demo_pool"])
+def test_what_render_shows_is_what_is_sent_in_every_step(shown_by):
+    """Law 7: demos do not tell what code could use when they were made; what is in force is told once."""
+    answers = [
+        {"next_thought": "look", "code": "people = population('Bergen')"},
+        {"next_thought": "done", "code": "submit(answer=people)"},
+    ]
+    past = tf.CodeAct("question -> answer: int", tools=[population])(question="Bergen?", lm=DummyLM(answers)).trace
+    demos = [{**s["inputs"], **s["outputs"]} for s in to_record(Row(tf.Example(), trace=past))["steps"]]
+    lm = DummyLM(answers)
+    program = tf.CodeAct("question -> answer: int", tools=[population]).using(lm=lm)
+    if shown_by == "demos":
+        program = program.with_parameters({"act.demos": demos})
+    else:
+        program.act.demo_pool = DemoPool(lambda texts: [[len(t)] for t in texts]).with_value({"rows": demos, "k": 2})
+    found = program(question="q")
+    for number, request in enumerate(lm.requests):
+        steps = tf.Trajectory(found.trajectory.steps[:number])
+        assert program.render(question="q", trajectory=steps)["act"].request == request
+    told = "".join(m.text for m in lm.requests[0].messages)
+    assert told.count(tf.MontyInterpreter().description) == 1
+    assert "Bergen?" in told
+
+
+def test_code_calls_a_module_and_gets_its_outputs():
+    look_up = tf.Tool(tf.ChainOfThought("city: str -> people: int"), name="look_up")
+    lm = DummyLM(
+        [
+            {"next_thought": "t", "code": "found = look_up('Bergen')\nsubmit(answer=found['people'] + 1)"},
+            {"reasoning": "r", "people": 291940},
+        ]
+    )
+    found = tf.CodeAct("question -> answer: int", tools=[look_up]).using(lm=lm)(question="q")
+    assert found.answer == 291941
+    assert [s.path for s in found.trace] == ["act", "tools['look_up'].predict"]
+    assert "- look_up(city: str)" in lm.requests[0].messages[-1].text

@@ -45,6 +45,15 @@ def test_it_is_saved_and_loaded_with_its_members(tmp_path):
         tf.EnsembledProgram([tf.Predict("question -> answer")]).load(tmp_path / "e.json")
 
 
+def test_a_member_that_cannot_be_read_is_left_out_and_counted():
+    wordy = tf.Predict("question -> answer: int").using(lm=ScriptedLM(lambda _: "no idea"))
+    four = tf.Predict("question -> answer: int").using(lm=ScriptedLM(lambda _: "[[ ## answer ## ]] 4"))
+    found = tf.EnsembledProgram([four, wordy, four])(question="x")
+    assert (found.answer, found.trace.noted["member not read"]) == (4, 1)
+    with pytest.raises(tf.AdapterParseError):
+        tf.EnsembledProgram([wordy, wordy])(question="x")
+
+
 def test_members_run_at_once_and_have_paths():
     arrived, all_there = [], asyncio.Event()
 

@@ -3,7 +3,7 @@
 import pytest
 
 import tuneful as tf
-from tuneful.testing import DummyLM
+from tuneful.testing import DummyLM, ScriptedLM
 
 ATTEMPTS = [
     {"reasoning": "2 and 2 is 4.", "answer": "4"},
@@ -33,6 +33,38 @@ def test_completions_of_a_predictor_are_attempts():
     assert ask.predict.sampling.n == 2
 
 
+def test_an_unreadable_sample_of_several_is_no_reason_to_lose_the_others():
+    class Program(tf.Module):
+        def __init__(self):
+            self.attempt = tf.ChainOfThought("question -> answer: int", n=3, temperature=0.7)
+            self.compare = tf.MultiChainComparison("question -> answer: int", M=3)
+
+        def forward(self, question):
+            return self.compare(self.attempt(question=question).completions, question=question)
+
+    def answer(request):
+        if "reasoning_attempt_1" in request.messages[-1].text:
+            return "[[ ## rationale ## ]]\nThe first adds.\n[[ ## answer ## ]]\n4"
+        if request.sampling.n == 1:  # the repair turn
+            return "no idea either"
+        return [f"[[ ## reasoning ## ]]\nr\n[[ ## answer ## ]]\n{a}" for a in ("4", "many", "22")]
+
+    lm = ScriptedLM(answer)
+    found = Program().using(lm=lm)(question="2+2?")
+    assert found.answer == 4
+    assert found.trace.noted["sample dropped (tolerated)"] == 1
+    assert found.trace.noted["attempt missing"] == 1
+    told = lm.requests[-1].messages[-1].text
+    assert "Answer: 22" in told
+    assert "[[ ## reasoning_attempt_3 ## ]]\n(missing" in told
+
+
+def test_attempts_that_failed_in_a_batch_are_missing_ones():
+    compare = tf.MultiChainComparison("question -> answer").using(lm=DummyLM([SAID]))
+    found = compare([None, ATTEMPTS[1], None], question="x")
+    assert (found.answer, found.trace.noted) == ("4", {"attempt missing": 2})
+
+
 async def test_it_runs_with_await_and_in_bulk():
     compare = tf.MultiChainComparison("question -> answer", M=2).using(lm=DummyLM([SAID] * 3))
     assert (await compare.acall(ATTEMPTS[:2], question="x")).answer == "4"
@@ -43,7 +75,9 @@ async def test_it_runs_with_await_and_in_bulk():
 @pytest.mark.parametrize(
     ("given", "said"),
     [(ATTEMPTS[:2], "M=3 attempts and got 2"), ("text", "a list of attempts"), ([1, 2, 3], "a list of attempts"),
-     ([*ATTEMPTS[:2], {"reasoning": "x"}], "attempt 3 has none of the outputs answer")],
+     ([*ATTEMPTS[:2], {"reasoning": "x"}], "attempt 3 has none of the outputs answer"),
+     ([None] * 3, "none of the 3 attempts could be read"), ([None] * 2, "M=3 attempts and got 2"),
+     (tf.Prediction.from_completions(ATTEMPTS[:1]), "M=3 attempts and got 1")],
 )  # fmt: skip
 def test_other_attempts_are_an_input_error_before_any_call(given, said):
     lm = DummyLM([])

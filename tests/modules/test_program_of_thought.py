@@ -140,3 +140,4 @@ def test_a_compiled_one_shows_its_demos_without_the_description_of_the_sandbox()
     prompt = "\n".join(m.text for m in lm.requests[0].messages)
     assert "1+1?" in prompt
     assert prompt.count("no files") == 1
+    assert compiled.using(lm=lm).render(question="1+2?")["code_generate"].request == lm.requests[0]

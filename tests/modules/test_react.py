@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import tuneful as tf
+from tuneful.evaluate.rollout import Row
+from tuneful.optimize.record import to_record
+from tuneful.program.demo_pool import DemoPool
 from tuneful.testing import DummyLM, ScriptedLM, calls, check_module
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.response import Choice, Response
@@ -269,6 +273,71 @@ def test_bad_input_is_a_usage_error_before_any_call(make, said):
         make()
 
 
+# --- modules as tools ---
+
+
+def asking():
+    """Return an agent that asks a predictor, and may ask an agent."""
+    inner = tf.ReAct("task -> result", tools=[add])
+    tools = [tf.Tool(tf.Predict("question -> answer"), name="look_up"), tf.Tool(inner, name="delegate")]
+    return tf.ReAct("question -> answer", tools=tools)
+
+
+ASKED = [
+    said("look_up", {"question": "Where?"}),
+    {"answer": "in Bergen"},
+    said("delegate", {"task": "add"}),
+    said("submit", {"result": "done"}),
+    said("submit", {"answer": "there"}),
+]
+
+
+async def test_modules_as_tools_are_parts_of_the_agent_and_of_its_run():
+    program = asking()
+    paths = [path for path, _ in program.named_predictors()]
+    assert paths == ["tools['look_up']", "tools['delegate'].react", "tools['delegate'].extract", "react", "extract"]
+    for found in (
+        program.using(lm=DummyLM(ASKED))(question="q"),
+        await program.using(lm=DummyLM(ASKED)).acall(question="q"),
+    ):
+        assert [s.path for s in found.trace] == ["react", paths[0], "react", paths[1], "react"]
+        assert [s.observations[0] for s in found.trajectory][:2] == ['{"answer": "in Bergen"}', '{"result": "done"}']
+    check_module(program, {"question": "q"}, ASKED)
+
+
+def test_modules_as_tools_are_tuned_saved_and_copied_with_the_agent(tmp_path):
+    program = asking()
+    told = program.with_parameters({"tools['look_up'].instructions": "Be brief."})
+    told.save(tmp_path / "agent.json")
+    lm = DummyLM(ASKED)
+    loaded = asking().load(tmp_path / "agent.json").using(lm=lm)
+    loaded(question="q")
+    assert lm.requests[1].messages[0].text.startswith("Be brief.")
+    assert not program.tools["look_up"].func.signature.instructions.startswith("Be brief.")
+    assert program.deepcopy().tools["look_up"].func is not program.tools["look_up"].func
+    named = program.map_named_predictors(lambda p: p.suggest(lambda prediction: True, "fine"))
+    assert all(p.constraints for p in named.predictors())
+
+
+def test_a_module_as_a_tool_gets_demos_from_the_agents_runs():
+    program = tf.ReAct("question -> answer", tools=[tf.Tool(tf.Predict("place -> country"), name="where")])
+    writer = tf.ChatAdapter()
+    shapes = {"react": said("where", {"place": "Bergen"}), "end": said("submit", {"answer": "Norway"})}
+
+    def answer(request):
+        if "`place`" in request.messages[0].text and "trajectory" not in request.messages[0].text:
+            return "[[ ## country ## ]]\nNorway"
+        done = "Norway" in request.messages[-1].text
+        return writer.output_text(program.react.signature, shapes["end" if done else "react"])
+
+    lm = ScriptedLM(answer)
+    rows = [tf.Example(question=f"q{i}", answer="Norway").with_inputs("question") for i in range(4)]
+    with tf.context(lm=lm):
+        recipe = tf.BootstrapFewShot(metric=exact, max_bootstrapped_demos=1, max_labeled_demos=0)
+        compiled = recipe.compile(program, trainset=rows)
+    assert compiled.report.candidate["tools['where'].demos"][0]["country"] == "Norway"
+
+
 # --- room ---
 
 
@@ -379,6 +448,86 @@ def test_it_can_be_looked_at_before_it_runs():
     assert "How many people live in a city." in shown
 
 
+def side_by_side_lm():
+    """Return a model that looks two cities up at once, then submits."""
+    both = calls(("population", {"city": "Bergen"}), ("population", {"city": "Oslo"}), thought="look both up")
+    return ScriptedLM([both, calls(("submit", {"answer": 1009650}), thought="add them")], capabilities=NATIVE)
+
+
+def taught(lm, **options):
+    """Return an agent whose demos are the steps of a run of its own, as a compile records them."""
+    steps = to_record(Row(tf.Example(), trace=agent()(question="Both?", lm=lm).trace))["steps"]
+    demos = [{**step["inputs"], **step["outputs"]} for step in steps]
+    return agent(**options).with_parameters({"react.demos": demos})
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("teacher", [lambda: text_lm(*RUN), side_by_side_lm], ids=["text demos", "native demos"])
+@pytest.mark.parametrize("shown_by", ["demos", "demo_pool"])
+def test_what_render_shows_is_what_is_sent_in_every_step(lm, teacher, shown_by):
+    """Law 7: byte for byte, the demos in the form of the protocol that is in force."""
+    program = taught(teacher())
+    if shown_by == "demo_pool":
+        program.react.demo_pool = DemoPool(lambda texts: [[len(t)] for t in texts]).with_value(
+            {"rows": program.parameters()["react.demos"].value, "k": 1}
+        )
+        program.react.demos = []
+    model = lm(*RUN)
+    program = program.using(lm=model)
+    before = program.render(question="q", trajectory=tf.Trajectory())["react"]
+    found = program(question="q")
+    assert len(model.requests) == 3
+    assert model.requests[0] == before.request
+    for number, request in enumerate(model.requests):
+        past = tf.Trajectory(found.trajectory.steps[:number])
+        assert program.react.render(question="q", trajectory=past).request == request
+    assert sum(m.role == "assistant" for m in before.messages) >= 1
+
+
+@PROTOCOLS
+def test_what_render_shows_of_a_dialogue_is_what_is_sent(lm):
+    model = lm(("submit", {"answer": 2}))
+    chat = tf.ReAct("history: tf.History, question -> answer: int", tools=[add]).using(lm=model)
+    history = tf.History(messages=[{"question": "one", "answer": 1}])
+    shown = chat.render(history=history, question="and one more", trajectory=tf.Trajectory())["react"]
+    chat(history=history, question="and one more")
+    assert model.requests[0] == shown.request
+
+
+def test_a_demo_of_native_calls_shows_all_calls_of_a_turn_and_what_came_of_each():
+    lm = native_lm(("submit", {"answer": 1}))
+    taught(side_by_side_lm())(question="q", lm=lm)
+    turns = lm.requests[0].messages
+    first = next(i for i, m in enumerate(turns) if m.role == "assistant")
+    assert [json.loads(c.arguments)["city"] for c in turns[first].tool_calls] == ["Bergen", "Oslo"]
+    assert [m.text for m in turns[first + 1 : first + 3]] == ["291940", "717710"]
+    assert [m.call_id for m in turns[first + 1 : first + 3]] == [c.id for c in turns[first].tool_calls]
+    assert "Received." not in [m.text for m in turns]
+
+
+def test_in_the_text_protocol_calls_side_by_side_are_shown_one_after_another():
+    lm = text_lm(("submit", {"answer": 1}))
+    taught(side_by_side_lm())(question="q", lm=lm)
+    _, *turns, _ = lm.requests[0].messages
+    asked, answered = turns[::2], [m.text for m in turns[1::2]]
+    assert len(answered) == 3  # two look-ups, then the answer
+    assert ["Bergen" in answered[0], "Oslo" in answered[1], "submit" in answered[2]] == [True] * 3
+    assert "look both up" in answered[0]
+    assert "717710" not in asked[1].text
+    assert "291940" in asked[1].text  # what came of the first is known when the second is made
+    assert "717710" in asked[2].text
+    shown = json.loads(re.search(r"\[\{.*\}\]", asked[2].text).group())
+    assert [len(step["calls"]) for step in shown] == [1, 1]  # as steps of this protocol are
+
+
+def test_an_answer_beside_other_calls_is_shown_as_the_last_of_them():
+    end = calls(("submit", {"answer": 3}), ("add", {"a": 1, "b": 2}))
+    lm = text_lm(("submit", {"answer": 1}))
+    taught(ScriptedLM([end], capabilities=NATIVE))(question="q", lm=lm)
+    answered = [m.text for m in lm.requests[0].messages if m.role == "assistant"]
+    assert ["add" in answered[0], "submit" in answered[1], len(answered)] == [True, True, 2]
+
+
 # --- over the wire ---
 
 
@@ -412,6 +561,25 @@ def test_with_a_server_that_speaks_openais_tool_calling(server):
     assert [t["role"] for t in turns] == ["assistant", "tool", "tool"]
     assert [t["tool_call_id"] for t in turns[1:]] == [c["id"] for c in turns[0]["tool_calls"]] == ["call_0", "call_1"]
     assert [t["content"] for t in turns[1:]] == ["291940", "717710"]
+
+
+def wire_message(name, args):
+    block = {"type": "tool_use", "id": "toolu_1", "name": name, "input": args}
+    body = {"model": "m", "content": [block], "stop_reason": "tool_use", "usage": {"input_tokens": 9}}
+    return _loopback.Reply(body={**body, "type": "message", "role": "assistant"})
+
+
+@pytest.mark.parametrize(("effort", "choice", "noted"), [("low", "auto", 2), (None, "any", 0)])
+def test_a_call_that_cannot_be_forced_beside_thinking_is_counted(server, effort, choice, noted):
+    server.script = [wire_message("add", {"a": 1, "b": 1}), wire_message("submit", {"answer": 2})]
+    lm = tf.LM("anthropic/claude-opus-4-6", api_base=server.url, api_key="k", reasoning_effort=effort)
+    program = agent().using(lm=lm)
+    shown = str(program.render(question="One and one?")["react"])
+    assert f"the choice of a tool: {'auto' if effort else 'required'}" in shown
+    found = program(question="One and one?")
+    assert found.answer == 2
+    assert [body["tool_choice"]["type"] for body in server.bodies] == [choice, choice]
+    assert found.trace.noted.get("tool call left to the model", 0) == noted
 
 
 @pytest.mark.model

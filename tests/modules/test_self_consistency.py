@@ -48,6 +48,7 @@ def test_a_sample_that_cannot_be_read_does_not_vote():
     assert found.n == 4
     assert len(found.completions) == 1
     assert sum(s.error is not None for s in found.trace) == 2
+    assert found.trace.noted["attempt failed"] == 2
 
 
 def test_where_all_fail_the_error_is_raised():

@@ -1,10 +1,14 @@
 """BootstrapFinetune and BetterTogether, with a trainer whose model has learned what it was shown, by heart."""
 
 import asyncio
+import importlib.util
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +157,36 @@ def test_a_model_that_cannot_be_trained_is_told_before_any_call(rows, metric):
     assert lm.requests == []
 
 
+def test_a_missing_extra_is_told_with_its_install_line_before_any_call(rows, metric, monkeypatch):
+    known = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "torch" else known(name, *more))
+    lm = weak(2)
+
+    with pytest.raises(tf.MissingExtraError, match=r"pip install 'tuneful\[finetune\]'"):
+        compiled(BootstrapFinetune(metric, trainer=tf.LocalTrainer(), base_model="local/smollm2"), rows, lm)
+    assert lm.requests == []
+
+
+@pytest.mark.parametrize("said", ["out of memory: lower `tokens_at_once`", "job ftjob-0 failed: line 3 is odd"])
+def test_a_training_that_fails_is_a_typed_error_and_data_and_runs_are_kept(rows, metric, tmp_path, said):
+    class Fails(ByHeart):
+        def train(self, *given, folder, **options):
+            if said:
+                raise tf.TrainingError(said, folder=str(folder))
+            return super().train(*given, folder=folder, **options)
+
+    with tf.context(journal=tmp_path / "journal.sqlite"):
+        with pytest.raises(tf.TrainingError, match=said[:10]) as caught:
+            compiled(BootstrapFinetune(metric, trainer=Fails()), rows, run="a")
+        data = tf.TrainingSet.load(Path(caught.value.folder) / "data.jsonl")
+        said, lm = "", weak(2)
+        program = compiled(BootstrapFinetune(metric, trainer=Fails()), rows, lm, run="a")
+
+    assert len(data) == 30
+    assert len(lm.requests) == 60  # of the comparison: the teacher's runs were kept
+    assert program.report.verdict == "better"
+
+
 def test_a_service_elsewhere_is_refused_before_any_call(rows, metric):
     lm = weak(2)
     trainer = tf.OpenAITrainer(api_base="http://127.0.0.1:1/v1")
@@ -190,6 +224,30 @@ def test_a_model_whose_files_are_gone_is_trained_again(rows, metric, tmp_path):
         compiled(BootstrapFinetune(metric, trainer=trainer), rows, run="a")
 
     assert len(trainer.trained) == 2
+
+
+def test_with_an_executor_the_training_is_a_workers_and_the_journal_stays_here(rows, metric, tmp_path):
+    class There(ByHeart):
+        travels = True
+
+    submitted = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, function, *args):
+            submitted.append(function.__module__)
+            return super().submit(function, *args)
+
+    here = compiled(BootstrapFinetune(metric, trainer=ByHeart()), rows)
+    with Counting(2) as executor, tf.context(executor=executor, journal=tmp_path / "journal.sqlite"):
+        there = compiled(BootstrapFinetune(metric, trainer=There()), rows, run="a")
+        trainings = submitted.count("tuneful.finetune.worker")
+        again = compiled(BootstrapFinetune(metric, trainer=There()), rows, run="a")
+
+    assert trainings == 2  # a look whether it can be done, and the training
+    assert submitted.count("tuneful.finetune.worker") == 3  # the look again: what was trained is in the journal
+    assert there.report.verdict == here.report.verdict == "better"
+    assert there.report.evidence.phases["training"] == here.report.evidence.phases["training"]
+    assert again.lm.model == there.lm.model
 
 
 def test_a_budget_of_seconds_or_tokens_stops_the_training(rows, metric):
@@ -316,6 +374,24 @@ def test_the_weights_of_a_later_stage_are_trained_on_runs_of_the_earlier_stages_
 
     assert sum(map(len, trainer.trained[0][1:3])) == 60  # with demos the teacher is always right
     assert sum(map(len, alone.trained[0][1:3])) == 20
+
+
+def test_weights_that_are_tuned_twice_are_tuned_from_their_base(rows, metric, tmp_path):
+    class Saves(ByHeart):
+        def train(self, dataset, base_model, *, folder, **options):
+            tuned = super().train(dataset, base_model, folder=folder, **options)
+            own = replace(tuned, model=f"transformers/{folder}/model")
+            MADE[own.model] = MADE.pop(tuned.model)
+            own.save(folder / "tuned_model.json")
+            return own
+
+    trainer = Saves()
+    stages = BootstrapFinetune(metric, trainer=trainer, folder=tmp_path)
+    program = compiled(BetterTogether(metric, tf.LabeledFewShot(k=2), stages, strategy="w -> p -> w"), rows)
+
+    assert [base for base, *_ in trainer.trained] == ["scripted", "scripted"]
+    assert [len(data) + len(out) for _, data, out, _ in trainer.trained] == [30, 60]  # the second: its own better runs
+    assert program.report.verdict == "better"
 
 
 def test_a_stage_that_does_harm_is_left_out(rows, metric):

@@ -117,3 +117,35 @@ def test_a_recipe_that_asks_for_jobs_must_do_them(rows, metric):
 
     with pytest.raises(NotImplementedError, match="work"):
         Idle(metric, ScriptedLM(proposals)).compile(QA, trainset=rows(20))
+
+
+class Tireless(Proposing):
+    """Goes on proposing, three texts at a time, and runs the first of them on some rows."""
+
+    def jobs(self, brief, state):
+        given, rounds = brief.parameters["instructions"].value, len(state["scores"] or ())
+        waits = len(state["proposed"] or ()) > 3 * rounds
+        return [] if waits else [Job("proposal", {"instructions": given, "number": 3 * rounds + i}) for i in range(3)]
+
+    def done(self, brief, state, results):
+        return {**state, "proposed": [*(state["proposed"] or ()), *(text for _, text in results)]}
+
+    def ask(self, brief, state):
+        return [Trial({"instructions": state["proposed"][-2]}, tuple(range(5)))]
+
+    def tell(self, brief, state, results):
+        return {**state, "scores": [*(state["scores"] or ()), *(sum(o.score for o in own) for _, own in results)]}
+
+    def finalists(self, brief, state):
+        return [{"instructions": "Be right."}] if state["scores"] else []
+
+
+@pytest.mark.parametrize("calls", range(60, 76))
+def test_jobs_leave_the_comparison_its_share_of_the_budget_too(rows, metric, calls):
+    with tf.context(lm=ScriptedLM(task_model), cache=False):
+        teleprompter = Tireless(metric, ScriptedLM(proposals))
+        budget = tf.Budget(calls=calls)
+        report = teleprompter.compile(QA, trainset=rows(10), valset=rows(20, start=500), budget=budget).report
+
+    assert report.verdict == "better"
+    assert report.usage.calls <= calls

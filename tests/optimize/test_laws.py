@@ -50,6 +50,11 @@ SELECTING = {
     "autoprompt": (lambda: tf.AutoPrompt(exact, WRITER, breadth=3, depth=1), 20, 10),
     "rules": (lambda: tf.InferRules(exact, 2, prompt_model=WRITER, max_labeled_demos=0), 20, 10),
     "mipro": (lambda: tf.MIPROv2(exact, WRITER, auto=None, num_candidates=3, num_trials=4), 20, 10),
+    "tune": (
+        lambda: tf.Tune(exact, prompt_model=WRITER, embedder=None, adapters=(), num_candidates=10, num_instructions=2),
+        10,
+        5,
+    ),
     "simba": (lambda: tf.SIMBA(metric=exact, bsize=8, num_candidates=2, max_steps=2, prompt_model=WRITER), 20, 10),
 }
 

@@ -1,10 +1,13 @@
 """Tune: whichever lever pays is found, noise is not taken for a gain, and nothing is paid twice."""
 
+import re
+
 import pytest
 
 import tuneful as tf
 from tuneful.optimize.recipes.tune import Tune
 from tuneful.testing import Landscape, ScriptedLM, SimulatedLM
+from tuneful.wire.capabilities import Capabilities
 
 QA = tf.Predict("question -> answer")
 
@@ -63,15 +66,94 @@ def test_a_case_where_only_the_adapter_matters(rows, metric):
     assert program.report.candidate == {"adapter": "json"}
 
 
+def asked_for(request):
+    """Return the fields that a request asks for."""
+    return re.findall(r"^\[\[ ## (\w+) ## \]\]\n\{", request.messages[0].text, re.MULTILINE)
+
+
+def writing(options=None, **texts):
+    """A prompt model that writes into each field the text of its sample's number, or what a function makes of it."""
+
+    def write(request):
+        parts = []
+        for name in asked_for(request):
+            known, number = texts.get(name, ("Whatever.",)), request.sampling.rollout_id
+            text = known(request) if callable(known) else known[number % len(known)]
+            parts.append(f"[[ ## {name} ## ]]\n{text}")
+        return "\n\n".join(parts)
+
+    return ScriptedLM(write, **(options or {}))
+
+
 def test_a_case_where_only_instructions_matter(rows, metric):
     lm = ScriptedLM(right_if(lambda r: "Count twice." in r.messages[0].content))
-    texts = iter(["Be quick.", "Count twice.", "Guess.", "Be kind."])
-    writer = ScriptedLM(lambda _: f"[[ ## instructions ## ]]\n{next(texts)}")
+    writer = writing(instructions=["Be quick.", "Count twice.", "Guess.", "Be kind."])
     program = tuned(rows, metric, lm, settings={"prompt_model": writer})
 
     assert program.report.verdict == "better"
-    assert program.signature.instructions == "Count twice."
-    assert len(writer.requests) == 4
+    assert program.report.candidate == {"instructions": "Count twice."}
+
+
+def test_a_case_where_only_the_words_for_a_field_matter(rows, metric):
+    lm = ScriptedLM(right_if(lambda r: "the letter a" in r.messages[0].content))
+    writer = writing(label=["Answer", "Code"], description=["Something.", "The number after the letter a."])
+    program = tuned(rows, metric, lm, settings={"prompt_model": writer})
+
+    assert program.report.verdict == "better"
+    assert list(program.report.candidate) == ["wording"]
+    assert program.signature.fields["answer"].desc == "The number after the letter a."
+
+
+def test_words_that_the_labels_suggest_need_no_proposer(metric):
+    def sorted_rows(n, start=0):
+        return [
+            tf.Example(question=f"q{i}", answer=str(i % 3)).with_inputs("question") for i in range(start, start + n)
+        ]
+
+    search, held_out = sorted_rows(80), sorted_rows(100, start=500)
+    helped = Landscape(base=0.4, instructions={"one of: 0, 1, 2": 0.4})
+    lm = SimulatedLM([*search, *held_out], helped, capabilities=Capabilities(small=True))
+    with tf.context(lm=lm, cache=False, adapter="chat"):
+        program = tf.compile(QA, search, metric, valset=held_out, embedder=None, adapters=())
+
+    assert program.report.verdict == "better"
+    assert program.report.candidate == {"wording": {"answer": {"label": "Answer", "desc": "one of: 0, 1, 2"}}}
+
+
+def test_a_case_where_only_reflection_finds_what_matters(rows, metric):
+    def fed_back(example, prediction, trace=None):
+        right = example.answer == prediction.answer
+        return tf.Score(float(right), feedback="fine" if right else "you did not count twice")
+
+    def reflected(request):
+        if "diagnosis" not in asked_for(request):
+            return "Be quick."
+        return "Count twice." if "did not count twice" in request.messages[-1].text else "Guess."
+
+    lm = ScriptedLM(right_if(lambda r: "Count twice." in r.messages[0].content))
+    writer = writing(instructions=reflected)
+    report = tuned(rows, fed_back, lm, settings={"prompt_model": writer}).report
+
+    assert report.verdict == "better"
+    assert report.candidate == {"instructions": "Count twice."}
+    assert any("rewritten by reflection" in line for line in report.found)
+
+    small = writing({"capabilities": Capabilities(small=True)}, instructions=reflected)
+    tuned(rows, fed_back, lm, settings={"prompt_model": small, "propose": True})
+    assert not any("diagnosis" in asked_for(request) for request in small.requests)
+
+
+def test_sentences_and_demos_of_the_winner_that_do_not_matter_are_dropped(rows, metric):
+    lm = ScriptedLM(right_if(lambda r: "Count twice." in r.messages[0].content))
+    writer = writing(instructions=["You are kind. Think first, e.g. so. Count twice. Smile."])
+    report = tuned(rows, metric, lm, settings={"prompt_model": writer, "num_instructions": 1}).report
+
+    assert report.candidate == {"instructions": "Count twice."}
+    assert "dropped from the winner, as good without: 3 of 4 sentences of instructions" in report.found
+
+    shown = tuned(rows, metric, ScriptedLM(right_if(lambda r: len(r.messages) > 2)))
+    assert len(shown.demos) == 1
+    assert any(" demos of demos" in line for line in shown.report.found)
 
 
 class TwoSteps(tf.Module):
@@ -98,16 +180,35 @@ def test_a_case_where_only_a_later_modules_demos_matter(rows, metric):
 @pytest.mark.parametrize("seed", range(5))
 def test_law_4_noise_is_not_taken_for_a_gain(rows, metric, seed):
     lm = SimulatedLM(rows(700), Landscape(base=0.5, seed=seed))
-    assert tuned(rows, metric, lm, seed=seed).report.verdict != "better"
+    assert tuned(rows, metric, lm, settings={"num_candidates": 12}, seed=seed).report.verdict != "better"
 
 
 def test_a_program_that_is_always_right_costs_one_look(rows, metric):
-    lm = ScriptedLM(lambda r: f"[[ ## answer ## ]]\na{number_of(r)}")
-    program = tuned(rows, metric, lm)
+    lm, writer = ScriptedLM(lambda r: f"[[ ## answer ## ]]\na{number_of(r)}"), writing()
+    report = tuned(rows, metric, lm, settings={"prompt_model": writer}).report
 
-    assert program.report.verdict == "nothing learned"
-    assert program.report.usage.calls < 250
-    assert "the program has 100 %" in str(program.report.found)
+    assert report.verdict == "nothing learned"
+    assert (report.usage.calls, writer.requests) == (32, [])
+    (line,) = report.found
+    assert "the program has 100 % on 32 rows (95 % interval 89 to 100)" in line
+    assert "nothing is left to gain, so nothing else was run" in line
+
+
+def test_the_first_look_says_what_there_is_to_gain_and_is_paid_once(rows, metric):
+    lm = ScriptedLM(right_if(lambda r: len(r.messages) > 2))
+    program = tuned(rows, metric, lm)
+    line = program.report.found[0]
+
+    assert line.startswith("pre-flight: the program has 41 % on 32 rows")
+    assert "59 points are left to gain, and 100 held-out rows prove 15 or more: compiling can pay" in line
+    plain = [r for r in lm.requests if len(r.messages) == 2]
+    asked = [number_of(r) for r in plain if number_of(r) < 500 and r.messages[0] == plain[0].messages[0]]
+    assert len(asked) == len(set(asked))
+
+
+def test_a_program_that_samples_is_looked_at_twice(rows, metric):
+    lm = SimulatedLM(rows(700), Landscape(base=0.5, difficulty=0.0), temperature=0.7)
+    assert ", two runs differ on " in tuned(rows, metric, lm).report.found[0]
 
 
 def test_the_same_script_again_pays_nothing(rows, metric, tmp_path):
@@ -115,11 +216,12 @@ def test_the_same_script_again_pays_nothing(rows, metric, tmp_path):
         return ScriptedLM(right_if(lambda r: len(r.messages) > 2))
 
     with tf.context(journal=tmp_path / "journal.sqlite"):
-        first = tuned(rows, metric, lm(), run="a")
-        idle = lm()
-        again = tuned(rows, metric, idle, run="a")
+        first = tuned(rows, metric, lm(), settings={"prompt_model": writing()}, run="a")
+        idle, silent = lm(), writing()
+        again = tuned(rows, metric, idle, settings={"prompt_model": silent}, run="a")
 
     assert idle.requests == []
+    assert silent.requests == []
     assert again.dump_state()["parameters"] == first.dump_state()["parameters"]
 
 
@@ -132,13 +234,15 @@ def test_a_small_budget_still_comes_to_a_verdict(rows, metric, calls):
     assert report.verdict in (("better",) if calls >= 300 else ("better", "not compared", "not distinguishable"))
 
 
-def test_a_writer_that_fails_does_not_end_the_search(rows, metric):
+@pytest.mark.parametrize("said", [tf.LMServerError("overloaded"), "", "[[ ## label ## ]]\n[[ ## instructions ## ]]"])
+def test_a_writer_that_fails_or_writes_rubbish_does_not_end_the_search(rows, metric, said):
     lm = ScriptedLM(right_if(lambda r: len(r.messages) > 2))
-    writer = ScriptedLM(lambda _: tf.LMServerError("overloaded"))
-    report = tuned(rows, metric, lm, settings={"prompt_model": writer}).report
+    report = tuned(rows, metric, lm, settings={"prompt_model": ScriptedLM(lambda _: said)}).report
 
     assert report.verdict == "better"
-    assert report.warnings["instructions failed"] == 4
+    assert list(report.candidate) == ["demos"]
+    if isinstance(said, Exception):
+        assert (report.warnings["instructions failed"], report.warnings["wording failed"]) == (4, 2)
 
 
 @pytest.mark.parametrize("wrong", [{"num_candidates": 1}, {"adapters": ["jsn"]}])

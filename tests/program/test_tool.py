@@ -255,3 +255,77 @@ def test_literal_types_reach_the_schema():
         return colour
 
     assert tf.Tool(paint).parameters["properties"]["colour"]["enum"] == ["red", "blue"]
+
+
+# --- modules ---
+
+
+class Translate(tf.Signature):
+    """Translate a text."""
+
+    text: str = tf.InputField(desc="what to translate")
+    to: Literal["nb", "en"] = tf.InputField(default="en", desc="language")
+    times: int = tf.InputField(ge=1, default=1)
+    translation: str = tf.OutputField()
+    sure: bool = tf.OutputField()
+
+
+SAID = {"translation": "hei", "sure": True}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tf.Predict(Translate),
+        lambda: tf.ChainOfThought(Translate),
+        lambda: tf.BestOfN(tf.ChainOfThought(Translate), 2, lambda args, pred: 1.0, 1.0),
+        lambda: tf.EnsembledProgram([tf.Predict(Translate), tf.Predict(Translate)], size=1),
+    ],
+    ids=["Predict", "ChainOfThought", "BestOfN", "EnsembledProgram"],
+)
+async def test_of_a_module_the_signature_is_the_tool(make):
+    module = make()
+    tool = tf.Tool(module.using(lm=DummyLM([{"reasoning": "r", **SAID}] * 2)))
+    assert (tool.name, tool.description) == ("Translate", "Translate a text.")
+    given = tool.parameters["properties"]
+    assert given["text"] == {"type": "string", "description": "what to translate"}
+    assert (given["to"]["enum"], given["to"]["default"], given["to"]["description"]) == (["nb", "en"], "en", "language")
+    assert given["times"]["minimum"] == 1
+    assert tool.parameters["required"] == ["text"]
+    found = tool(text="hello", to="nb")
+    assert found == tf.Prediction(SAID)
+    assert len(found.trace) == 1
+    assert found.trace.steps[0].inputs == {"text": "hello", "to": "nb", "times": 1}
+    assert await tool.observe({"text": "hello"}) == '{"translation": "hei", "sure": true}'
+
+
+async def test_wrong_arguments_for_a_module_cost_no_call():
+    lm = DummyLM([])
+    tool = tf.Tool(tf.Predict(Translate).using(lm=lm))
+    for wrong in ({}, {"text": "x", "to": "fr"}, {"text": "x", "times": 0}, {"text": "x", "tone": "warm"}):
+        assert (await tool.observe(wrong)).problem == "wrong arguments"
+    assert lm.requests == []
+
+
+async def test_an_agent_as_a_tool_gives_its_outputs_and_not_its_trajectory():
+    lm = DummyLM([{"next_thought": "t", "next_tool_name": "submit", "next_tool_args": {"answer": 3}}])
+    tool = tf.Tool(tf.ReAct("question -> answer: int", tools=[]).using(lm=lm), name="count")
+    assert await tool.observe({"question": "How many?"}) == '{"answer": 3}'
+
+
+def test_a_module_that_names_its_arguments_is_told_by_them_and_its_docstring():
+    tool = tf.Tool(Shout())
+    assert (tool.name, tool.arguments.outline) == ("Shout", "word")
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(tf.LMTransportError("down"), True), (tf.LMAuthError("key"), True), (tf.LMInvalidRequestError("long"), False)],
+)
+async def test_a_model_that_fails_inside_of_a_tool_is_no_failure_of_the_tool(error, passes):
+    tool = tf.Tool(tf.Predict(Translate).using(lm=ScriptedLM(lambda request: error, num_retries=0)))
+    if passes:
+        with pytest.raises(tf.LMError):
+            await tool.observe({"text": "x"})
+    else:
+        assert (await tool.observe({"text": "x"})).problem == "tool failed"

@@ -1,5 +1,7 @@
 """What a corpus may be, for every index alike."""
 
+import importlib.util
+
 import pytest
 
 import tuneful as tf
@@ -20,6 +22,8 @@ INDEXES = {
     "Dense": lambda corpus, **rest: tf.Dense(corpus, lengths, **rest),
     "LateInteraction": lambda corpus, **rest: tf.LateInteraction(corpus, tokens, **rest),
 }
+if importlib.util.find_spec("tantivy") is not None:  # an extra
+    INDEXES["TantivyBM25"] = tf.TantivyBM25
 
 
 @pytest.fixture(params=INDEXES)

@@ -144,7 +144,8 @@ class NativeToolsAdapter(Adapter):
         if not calls:
             return (*past, assistant(text or _NOTHING))
         sent = _wire_calls(calls, first + _CALLS_OF_A_DEMO // 2)
-        results = [Message("tool", "Received.", call_id=c.id) for c in sent]
+        told = (*calls.observations, *["Received."] * len(sent))
+        results = [Message("tool", observation, call_id=c.id) for c, observation in zip(sent, told, strict=False)]
         return (*past, Message("assistant", text, sent), *results)
 
     def parse(self, plan: Plan, text: str) -> Parsed:

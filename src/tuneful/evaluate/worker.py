@@ -1,4 +1,7 @@
-"""The worker's side of a rollout that runs in another process. Executors find it there by its name."""
+"""The worker's side of what runs in other processes: rollouts, and whatever else has an account.
+
+Executors find its functions by their names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import socket
 import sys
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,35 +59,44 @@ class Surroundings:
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Errand:
-    """One rollout.
+    """Work for a worker.
 
     Args:
         token: its identity.
-        program, surroundings: see `Part`.
-        example: the row.
-        options: further arguments of `roll_out`.
-        sample: number of the repetition; see `tuneful.program.runtime.rollout`.
         phase: what the driver's meters call it.
         budget: what it may use.
         version: the driver's.
     """
 
     token: str
-    program: Part
-    surroundings: Part
-    example: Example
-    options: dict[str, Any]
-    sample: int
     phase: str
     budget: Budget
     version: str = VERSION
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutErrand(Errand):
+    """One rollout.
+
+    Args:
+        program, surroundings: see `Part`.
+        example: the row.
+        options: further arguments of `roll_out`.
+        sample: number of the repetition; see `tuneful.program.runtime.rollout`.
+    """
+
+    program: Part
+    surroundings: Part
+    example: Example
+    options: dict[str, Any]
+    sample: int
+
+
 @dataclass(slots=True)
 class Account:
-    """What a worker says of an errand: a row, an error, or which parts it lacks. None of them where it was stopped.
+    """What a worker says of an errand: a result, an error, or which parts it lacks. None of them where it was stopped.
 
     Args:
         worker: its name.
@@ -91,7 +104,7 @@ class Account:
     """
 
     worker: str
-    row: Row | None = None
+    result: Any = None
     error: BaseException | None = None
     missing: tuple[str, ...] = ()
     meter: Meter = field(default_factory=Meter)
@@ -99,7 +112,7 @@ class Account:
     @property
     def stopped(self) -> bool:
         """Whether it was stopped before its end."""
-        return self.row is None and self.error is None and not self.missing
+        return self.result is None and self.error is None and not self.missing
 
 
 _kept: OrderedDict[str, Any] = OrderedDict()
@@ -108,22 +121,28 @@ _stopped: deque[str] = deque(maxlen=1000)
 _lock = threading.Lock()
 
 
-def run(errand: Errand) -> Account:
-    """Run an errand and block until it is done. Failures of any kind are in the account."""
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    if errand.version != VERSION:
-        text = f"the worker {worker} has tuneful {VERSION}, and this process has {errand.version}. Install the same."
-        return Account(worker, error=UsageError(text))
+def run(errand: RolloutErrand) -> Account:
+    """Run a rollout and block until it is done. Failures of any kind are in the account."""
     parts = [_part(errand.program), _part(errand.surroundings)]
-    if missing := tuple(
-        p.key for p, found in zip((errand.program, errand.surroundings), parts, strict=True) if not found
-    ):
-        return Account(worker, missing=missing)
-    (program,), (surroundings,) = parts
-    account = Account(worker, meter=Meter(errand.budget))
+    missing = tuple(p.key for p, found in zip((errand.program, errand.surroundings), parts, strict=True) if not found)
+    if missing and errand.version == VERSION:
+        return Account(_name(), missing=missing)
+    return accounted(errand, lambda: _rolled_out(errand, *(part[0] for part in parts)))
+
+
+def accounted(errand: Errand, work: Callable[[], Awaitable[Any]]) -> Account:
+    """Do the work of an errand, under a meter of its own, and block until it is done: its result, or what it raised."""
+    if errand.version != VERSION:
+        text = f"the worker {_name()} has tuneful {VERSION}, and this process has {errand.version}. Install the same."
+        return Account(_name(), error=UsageError(text))
+    account = Account(_name(), meter=Meter(errand.budget))
     with suppress(KeyboardInterrupt):  # Ctrl-C reaches workers as well, and Ray stops a task by it
-        portal.run(_fill(account, errand, program, surroundings))
+        portal.run(_fill(account, errand, work))
     return account
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def stop(token: str) -> bool:
@@ -149,28 +168,31 @@ def _part(part: Part) -> tuple[Any, ...]:
     return found
 
 
-async def _fill(account: Account, errand: Errand, program: Module, surroundings: Surroundings) -> None:
+async def _fill(account: Account, errand: Errand, work: Callable[[], Awaitable[Any]]) -> None:
     task = asyncio.current_task()
     assert task is not None
     _running[errand.token] = task
     if errand.token in _stopped:
         task.cancel()
-    given = {**surroundings.settings, "executor": None, "callbacks": ()}
     try:
-        with context(**given), rollout(errand.sample), phase(errand.phase), metered(account.meter):
-            row = await roll_out_here(
-                program, errand.example, surroundings.metric, paths=paths_of(program), **errand.options
-            )
+        with context(executor=None, callbacks=()), phase(errand.phase), metered(account.meter):
+            account.result = await work()
     except asyncio.CancelledError:  # by `stop`: what it has used is told
         return
     except Exception as error:  # noqa: BLE001 (the driver raises it)
         account.error = _portable(error)
-        return
     finally:
         del _running[errand.token]
+
+
+async def _rolled_out(errand: RolloutErrand, program: Module, surroundings: Surroundings) -> Row:
+    with context(**surroundings.settings), rollout(errand.sample):
+        row = await roll_out_here(
+            program, errand.example, surroundings.metric, paths=paths_of(program), **errand.options
+        )
     row.example = Example()  # the driver has it
     row.cause = None if row.cause is None else _portable(row.cause)
-    account.row = row
+    return row
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -1,6 +1,7 @@
 """New weights: training data from a program's runs, and trainers that make a tuned model of it."""
 
 from tuneful.finetune.from_steps import from_steps
+from tuneful.finetune.hosting import host_lora
 from tuneful.finetune.local_trainer import LocalTrainer
 from tuneful.finetune.lora import LoRA
 from tuneful.finetune.openai_trainer import OpenAITrainer
@@ -18,5 +19,6 @@ __all__ = [
     "TrainingSet",
     "TunedModel",
     "from_steps",
+    "host_lora",
     "to_dataset",
 ]

@@ -16,6 +16,7 @@ import pydantic
 from tuneful.adapters.native_tools import holds
 from tuneful.adapters.select import resolve
 from tuneful.errors import InputError, UsageError
+from tuneful.finetune.sayable import can_say
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
 from tuneful.program.asking import Asking
 from tuneful.program.demo_pool import DemoPool
@@ -32,6 +33,7 @@ from tuneful.wire.response import Choice
 
 #: Reasons for which a step is left out, beside those that its record tells.
 STRANGE, MISSING, MISFIT = "unknown predictor", "field missing", "does not fit the signature"
+UNSAYABLE = "ruled out by the student's grammar"
 
 
 def from_steps(
@@ -66,13 +68,11 @@ class Writer:
 
     Args:
         predictors: the predictors, by path.
-        owners: the module that each is a part of, by the predictor's path.
         tools: the student's tools, by name: in a record a tool is its name.
         demos: whether demos are shown.
     """
 
     predictors: Mapping[str, Predict[Any]]
-    owners: Mapping[str, Module]
     tools: Mapping[str, ToolForm]
     demos: bool
 
@@ -85,9 +85,8 @@ class Writer:
         modules, predictors = dict(bound.named_sub_modules()), dict(bound.named_predictors())
         for path, predictor in predictors.items():
             _check_writable(path, predictor)
-        owners = {path: modules.get(path.rpartition(".")[0], p) for path, p in predictors.items()}
         tools = {tool.name: tool for m in modules.values() for value in vars(m).values() for tool in _tools_in(value)}
-        return cls(predictors, owners, tools, demos)
+        return cls(predictors, tools, demos)
 
     def examples(self, steps: Iterable[Mapping[str, Any]]) -> TrainingSet:
         """Return the examples of those steps that are fit to learn from, and count the others."""
@@ -95,21 +94,27 @@ class Writer:
         dropped: Counter[str] = Counter()
         for step in steps:
             try:
-                found.append(self._example(step))
+                found += self._examples(step)
             except _UnfitError as unfit:
                 dropped[str(unfit)] += 1
         return TrainingSet(tuple(found), dict(dropped))
 
-    def _example(self, step: Mapping[str, Any]) -> TrainingExample:
-        """Return the example of a step. Raises _UnfitError where it is not fit to learn from."""
+    def _examples(self, step: Mapping[str, Any]) -> list[TrainingExample]:
+        """Return the examples of a step: several where the student takes several turns to say the same.
+
+        Raises _UnfitError where it is not fit to learn from.
+        """
         path = step["path"]
         if path not in self.predictors:
             raise _UnfitError(STRANGE)
         _check_went_plainly(step)
-        case: Mapping[str, Any] = {**step["inputs"], **step["outputs"]}
         predictor = self.predictors[path]
-        predictor, case = self.owners[path]._as_asked(predictor, case, predictor.lm or current_lm())
-        inputs = self._inputs(predictor, case)
+        return [
+            self._example(path, predictor, case) for case in predictor._cases({**step["inputs"], **step["outputs"]})
+        ]
+
+    def _example(self, path: str, predictor: Predict[Any], case: Mapping[str, Any]) -> TrainingExample:
+        predictor, inputs = predictor._as_asked(self._inputs(predictor, case))
         asking = self._asking(predictor, inputs)
         outputs = _outputs(asking.plan.signature.output_fields, case)
         turns = asking.adapter.answer_turns(asking.plan, {**inputs, **outputs}, len(asking.request.messages) + 1)
@@ -118,6 +123,8 @@ class Writer:
         choice = Choice(answer.text, "tools" if calls else "stop", tool_calls=calls)
         if not asking.adapter.read(asking.plan, choice).complete:
             raise _UnfitError(MISFIT)
+        if not calls and not can_say(asking.request, answer.text):
+            raise _UnfitError(UNSAYABLE)
         return TrainingExample(path, asking.request.messages, answer.text, asking.request.tools, calls)
 
     def _asking(self, predictor: Predict[Any], inputs: Mapping[str, Any]) -> Asking:

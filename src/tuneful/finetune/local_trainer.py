@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tuneful.backends.transformers.chat import ChatTokens
-from tuneful.errors import UsageError
+from tuneful.errors import TrainingStopped, UsageError
 from tuneful.finetune.base_model import BaseModel, check_installed, find_base
 from tuneful.finetune.device import device_of, dtype_of, left_as_found
 from tuneful.finetune.encoding import encode
@@ -24,6 +26,9 @@ from tuneful.finetune.training_folder import TrainingFolder
 from tuneful.finetune.training_set import TrainingSet
 from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
 from tuneful.progress import progress_bar
+
+#: Seconds between two looks at `stop` of a training that waits for another one.
+_TURN_S = 0.2
 
 #: Settings that decide the result; the others decide only how much time and memory it takes.
 _DECISIVE = (
@@ -80,6 +85,8 @@ class LocalTrainer(Trainer):
     Cost: no model calls. On a CPU about `tokens x trained layers' weights x 4` multiplications for a LoRA, `x 6` for
         all weights.
     """
+
+    travels = True
 
     def __init__(
         self,
@@ -161,7 +168,11 @@ class LocalTrainer(Trainer):
                 task.folder.claim(self._identity(task), task.dataset, task.held_out)
             processes.wait()
             if task.folder.finished() is None:
-                with out_of_memory_explained(task.folder.path), left_as_found(device, self.threads):
+                with (
+                    _alone(stop or _never, task.folder.path),
+                    out_of_memory_explained(task.folder.path),
+                    left_as_found(device, self.threads),
+                ):
                     display = display_progress and processes.first
                     self._train(task, processes, progress or _nobody, stop or _never, display=display)
             processes.wait()
@@ -262,6 +273,22 @@ class _Task:
     folder: TrainingFolder
     device: str
     seed: int
+
+
+#: Chance and threads are the whole process's: two trainings at once would disturb each other's.
+_training = threading.Lock()
+
+
+@contextmanager
+def _alone(stop: Callable[[], bool], folder: Path) -> Iterator[None]:
+    """Wait until no other training of this process goes on. Raises TrainingStopped where it is to stop before that."""
+    while not _training.acquire(timeout=_TURN_S):
+        if stop():
+            raise TrainingStopped("the training was stopped while it waited for another one.", folder=str(folder))
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 def _nobody(point: HistoryPoint) -> None:

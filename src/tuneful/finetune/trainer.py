@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
 
@@ -18,7 +18,13 @@ class Trainer(ABC):
 
     A subclass gives `settings`, `check` and `train`. `LocalTrainer` trains on this machine, `OpenAITrainer` asks a
     service to.
+
+    Attributes:
+        travels: whether a worker of an executor may train in its place: one that computes, can be pickled, and holds no
+            key.
     """
+
+    travels: ClassVar[bool] = False
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -24,10 +24,9 @@ from tuneful.finetune.base_model import BaseModel
 from tuneful.finetune.lora import LoRA
 from tuneful.finetune.training import Training
 from tuneful.finetune.training_set import TrainingSet
-from tuneful.finetune.tuned_model import TunedModel
+from tuneful.finetune.tuned_model import RESULT, TunedModel
 
 _IDENTITY = "training.json"
-_RESULT = "tuned_model.json"
 
 
 class TrainingFolder:
@@ -69,7 +68,7 @@ class TrainingFolder:
 
     def finished(self) -> TunedModel | None:
         """Return what the training has made, or None where it is not done."""
-        file = self.path / _RESULT
+        file = self.path / RESULT
         return TunedModel.load(file) if file.is_file() else None
 
     def finish(
@@ -108,5 +107,5 @@ class TrainingFolder:
             history=tuple(training.standing.history),
             notes=tuple({**training.facts(), "left_out": dict(left_out)}.items()),
         )
-        tuned.save(self.path / _RESULT)
+        tuned.save(self.path / RESULT)
         return tuned

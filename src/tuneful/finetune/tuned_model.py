@@ -13,6 +13,9 @@ from tuneful.program.lm import LM
 
 _FORMAT = 1
 
+#: Name of the file in a training's folder that holds what came of it.
+RESULT = "tuned_model.json"
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryPoint:
@@ -99,3 +102,23 @@ class TunedModel:
         except ValueError as error:
             raise StateError(f"{str(path)!r} is no JSON file: {error}") from error
         return cls.from_json(body)
+
+
+def plain_base(model: str) -> str:
+    """Return what a model was trained from, at the very beginning; the name itself where it is no tuned model.
+
+    >>> plain_base("openai/ft:gpt-4.1-nano-2025-04-14:my-shop::B1x")
+    'openai/gpt-4.1-nano-2025-04-14'
+
+    Args:
+        model: a name that `tf.LM` takes.
+    """
+    prefix, _, rest = model.partition("/")
+    if prefix == "openai" and rest.startswith("ft:"):
+        return f"openai/{rest.split(':')[1]}"
+    result = Path(rest).expanduser().parent / RESULT
+    if prefix != "transformers" or not result.is_file():
+        return model
+    tuned = TunedModel.load(result)
+    own = tuned.model.partition("/")[2]
+    return plain_base(tuned.base) if Path(own).name == Path(rest).name and tuned.base != model else model

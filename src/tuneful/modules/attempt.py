@@ -11,7 +11,7 @@ from tuneful.program import runtime
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
 from tuneful.program.predict import Predict
-from tuneful.program.trace import Trace, recording_part
+from tuneful.program.trace import Trace, note_event, recording_part
 
 M = TypeVar("M", bound=Module)
 
@@ -56,6 +56,7 @@ async def attempted(program: Module, inputs: Mapping[str, Any], number: int) -> 
             raise
         except Exception as error:  # noqa: BLE001 (whatever the user's program raises is the attempt's result)
             made.error = error
+            note_event("attempt failed")
         return made
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from tuneful.errors import AdapterParseError
 from tuneful.modules.code_prompt import (
     SANDBOX,
+    CodeWriter,
     outcome_of,
     refuse_names,
     step_of,
     told_of,
     with_sandbox,
-    without_sandbox,
 )
 from tuneful.modules.shown_steps import ShownSteps, checked_steps
 from tuneful.program.lm import LM
@@ -72,7 +72,7 @@ class CodeAgent(Module):
         asked = seen.append("trajectory", InputField(desc="the steps so far, and what came of them"), Trajectory)
         answer = asked.with_instructions(f"{self.signature.instructions}\n\n{_ANSWER}")
         step = with_sandbox(_writing(asked, self._work), self.interpreter, functions.values(), self.signature)
-        self.act = Predict(step, max_prompt_tokens=max_prompt_tokens, **config)
+        self.act = CodeWriter(step, max_prompt_tokens=max_prompt_tokens, **config)
         self.extract = Predict(answer, max_prompt_tokens=max_prompt_tokens, **config)
 
     _own_fields: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ class _Run:
         unreadable = 0
         for _ in range(most):
             try:
-                said = await self._asked(without_sandbox(self._agent.act))
+                said = await self._asked(self._agent.act)
             except AdapterParseError as error:
                 unreadable += 1
                 told = f"This could not be read: {'; '.join(error.problems)}."

@@ -13,8 +13,8 @@ from tuneful.program.tool import Tool
 from tuneful.program.trace import note_event
 from tuneful.sandbox.interpreter import Execution, Interpreter, cut
 from tuneful.sandbox.submission import SUBMIT
-from tuneful.spec.example import Example
 from tuneful.spec.fields import Field, InputField
+from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature
 from tuneful.spec.tool_calls import ToolCall
 from tuneful.spec.trajectory import TrajectoryStep
@@ -60,14 +60,19 @@ def with_sandbox(signature: Signature, interpreter: Interpreter, tools: Iterable
     return signature.prepend(SANDBOX, told, str)
 
 
-def without_sandbox(predictor: Predict[Any]) -> Predict[Any]:
-    """Return a predictor whose demos do not tell what code could use when they were made: what is in force is told."""
-    if not any(SANDBOX in demo for demo in predictor.demos):
-        return predictor
-    twin = predictor._twin()
-    rows = [dict(demo.items() if isinstance(demo, Example) else demo) for demo in predictor.demos]
-    twin.demos = [{name: value for name, value in row.items() if name != SANDBOX} for row in rows]
-    return twin
+class CodeWriter(Predict[Prediction]):
+    """A predictor that writes code. Its demos do not tell what code could use when they were made: what is in force is.
+
+    Args:
+        signature: with an input from `with_sandbox`.
+        config: as for `Predict`.
+    """
+
+    def _as_asked(self, inputs: dict[str, Any]) -> tuple[Predict[Any], dict[str, Any]]:
+        return self._with_cases(), inputs
+
+    def _cases(self, case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [{name: value for name, value in case.items() if name != SANDBOX}]
 
 
 def refuse_names(module: str, signature: Signature, own: Iterable[str], functions: Iterable[str] = ()) -> None:

@@ -7,13 +7,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.errors import UsageError
+from tuneful.errors import AdapterParseError, UsageError
 from tuneful.modules.majority import majority
 from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable, checked_whole
 from tuneful.program.portal import portal
-from tuneful.program.trace import Trace, recording_part
+from tuneful.program.trace import Trace, note_event, recording_part
 from tuneful.spec.example import Example
 
 
@@ -60,7 +60,10 @@ class EnsembledProgram(Module):
         self.seed = seed
 
     async def forward(self, **inputs: Any) -> Any:
-        """Run the members and reduce their results. What a member raises is raised.
+        """Run the members and reduce their results.
+
+        A member whose answer cannot be read is left out, and counted in the trace ("member not read"); where none can
+        be, the last error is raised. What a member raises besides is raised.
 
         Where the result is one member's, the steps of the others are marked as superseded: they are no demos.
         """
@@ -68,13 +71,20 @@ class EnsembledProgram(Module):
 
         async def one(program: Module) -> tuple[Any, Trace]:
             with recording_part(program) as trace:
-                return await program.acall(**inputs), trace
+                try:
+                    return await program.acall(**inputs), trace
+                except AdapterParseError as error:
+                    note_event("member not read")
+                    return error, trace
 
         limit = max(in_flight(None, program) for program in asked)
-        ran: list[tuple[Any, Trace]] = await gather_bounded(asked, one, limit)
+        every: list[tuple[Any, Trace]] = await gather_bounded(asked, one, limit)
+        ran = [(result, trace) for result, trace in every if not isinstance(result, AdapterParseError)]
+        if not ran:
+            raise every[-1][0]
         found = await self._reduced([result for result, _ in ran])
         if any(result is found for result, _ in ran):
-            for result, trace in ran:
+            for result, trace in every:
                 if result is not found:
                     for step in trace:
                         step.superseded = True

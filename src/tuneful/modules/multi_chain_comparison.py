@@ -9,6 +9,7 @@ from tuneful.errors import InputError
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
 from tuneful.program.predict import Predict
+from tuneful.program.trace import note_event
 from tuneful.spec.code import Reasoning
 from tuneful.spec.example import Example
 from tuneful.spec.fields import InputField, OutputField
@@ -17,6 +18,8 @@ from tuneful.spec.signature import Signature, ensure_signature
 
 #: Fields of an attempt that hold its reasoning; the first that is there counts.
 _THOUGHTS = ("rationale", "reasoning")
+#: What the model is told of an attempt that could not be read.
+_MISSING = "(missing: this attempt could not be read)"
 
 
 class MultiChainComparison(Module):
@@ -37,6 +40,10 @@ class MultiChainComparison(Module):
         M: attempts.
         temperature: of the comparison.
         config: further sampling options, as for `Predict`.
+
+    Attempts that could not be read are no reason to lose the others: the model is told that one is missing, and the
+    trace counts it ("attempt missing"). They are the samples that a prediction of M samples lacks, which has two at
+    least, and each None among the attempts, as `batch(..., return_failed_examples=True)` gives.
 
     Cost: 1 call for each run, beside what the attempts took.
 
@@ -63,23 +70,36 @@ class MultiChainComparison(Module):
 
         Args:
             completions: M attempts: predictions or mappings of fields, `Completions`, or a prediction that has several.
+                None stands for one that could not be read.
             inputs: what the attempts were given.
 
         Raises:
-            InputError: there are not M attempts, or one has none of the outputs. No model was called.
+            InputError: there are not M attempts, none could be read, or one has none of the outputs. No model was
+                called.
         """
         attempts = _rows(completions)
+        if isinstance(completions, (Prediction, Completions)) and len(attempts) > 1:  # unreadable samples are not there
+            attempts += [None] * (self.M - len(attempts))
         if len(attempts) != self.M:
             raise InputError(
                 f"MultiChainComparison compares M={self.M} attempts and got {len(attempts)}. No model was called.",
                 field="completions",
             )
+        if all(row is None for row in attempts):
+            raise InputError(
+                f"none of the {self.M} attempts could be read, so there is nothing to compare. No model was called.",
+                field="completions",
+            )
         told = {f"reasoning_attempt_{i}": self._told(row, i) for i, row in enumerate(attempts, 1)}
+        for _ in range(attempts.count(None)):
+            note_event("attempt missing")
         found: Prediction = await self.predict.acall(**inputs, **told)
         return found
 
-    def _told(self, row: Mapping[str, Any] | Example, number: int) -> str:
+    def _told(self, row: Mapping[str, Any] | Example | None, number: int) -> str:
         """Return an attempt in words: its reasoning, then its outputs."""
+        if row is None:
+            return _MISSING
         said = {n: row[n] for n in self.outputs if n in row}
         if not said:
             raise InputError(
@@ -102,7 +122,7 @@ def _rows(completions: Any) -> list[Any]:
     if isinstance(completions, Prediction):
         completions = completions.completions
     known = isinstance(completions, (Completions, Sequence)) and not isinstance(completions, str)
-    if not known or not all(isinstance(row, (Mapping, Example)) for row in completions):
+    if not known or not all(row is None or isinstance(row, (Mapping, Example)) for row in completions):
         raise InputError(
             f"MultiChainComparison takes a list of attempts, got {completions!r:.80}. No model was called.",
             field="completions",

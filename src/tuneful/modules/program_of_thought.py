@@ -7,12 +7,12 @@ from typing import Any
 from tuneful.errors import CodeExecutionError
 from tuneful.modules.code_prompt import (
     SANDBOX,
+    CodeWriter,
     outcome_of,
     refuse_names,
     step_of,
     told_of,
     with_sandbox,
-    without_sandbox,
 )
 from tuneful.modules.shown_steps import checked_steps
 from tuneful.program.module import Module
@@ -89,8 +89,10 @@ class ProgramOfThought(Module):
         answer = self.signature.append("code", InputField(desc="the program"), code_in("python"))
         answer = answer.append("code_output", InputField(desc="what it printed"), str)
         answer = answer.with_instructions(f"{self.signature.instructions}\n\n{_ANSWER}")
-        self.code_generate = Predict(with_sandbox(write, self.interpreter, tools.values(), self.signature), **config)
-        self.code_regenerate = Predict(with_sandbox(mend, self.interpreter, tools.values(), self.signature), **config)
+        self.code_generate = CodeWriter(with_sandbox(write, self.interpreter, tools.values(), self.signature), **config)
+        self.code_regenerate = CodeWriter(
+            with_sandbox(mend, self.interpreter, tools.values(), self.signature), **config
+        )
         self.generate_output = Predict(answer, **config)
 
     async def forward(self, **inputs: Any) -> Prediction:
@@ -110,7 +112,7 @@ class ProgramOfThought(Module):
         failure: dict[str, Any] = {}
         async with self.interpreter.fresh(outputs=self.signature.output_fields) as interpreter:
             for _ in range(checked_steps(self.max_iters)):
-                writer = without_sandbox(self.code_regenerate if failure else self.code_generate)
+                writer = self.code_regenerate if failure else self.code_generate
                 code = (await writer.acall(**given, **failure, **options)).code
                 outcome = await outcome_of(interpreter, code, variables)
                 told = told_of(outcome, interpreter.max_output_chars)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuneful.errors import AdapterParseError
-from tuneful.modules.react_protocol import SUBMIT, Decision, Protocol, as_shown
+from tuneful.modules.react_protocol import SUBMIT, AgentStep, Decision, Protocol
 from tuneful.modules.shown_steps import ShownSteps, checked_steps
-from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.predict import Predict
@@ -86,11 +85,10 @@ class ReAct(Module):
     ) -> None:
         super().__init__()
         self.max_iters: Any = max_iters if isinstance(max_iters, Tunable) else checked_steps(max_iters)
-        self.native = native
         self.signature = ensure_signature(signature)
         self.tools = tools_by_name(tools, reserved=[SUBMIT])
         self._protocol = Protocol(self.signature, self.tools)
-        self.react = Predict(self._protocol.step, max_prompt_tokens=max_prompt_tokens, **config)
+        self.react = AgentStep(self._protocol, native=native, max_prompt_tokens=max_prompt_tokens, **config)
         self.extract = Predict(self._protocol.answer, max_prompt_tokens=max_prompt_tokens, **config)
 
     async def forward(self, **inputs: Any) -> Prediction:
@@ -128,15 +126,6 @@ class ReAct(Module):
         note_event("answer asked for outright")
         return Prediction({**await run.extracted(), "trajectory": run.trajectory})
 
-    def _as_asked(
-        self, predictor: Predict[Any], case: Mapping[str, Any], lm: LM
-    ) -> tuple[Predict[Any], Mapping[str, Any]]:
-        """Return a step in the protocol that the LM is asked in."""
-        if predictor is not self.react:
-            return predictor, case
-        native = self.native and lm.capabilities.tools
-        return self._protocol.predictor(predictor, native=native), as_shown(case, native=native)
-
 
 class _Run:
     """One run of an agent: what it was given, the steps so far, and how much of them is still shown."""
@@ -144,7 +133,6 @@ class _Run:
     def __init__(self, agent: ReAct, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self._agent = agent
         self._given = given
-        self._step_inputs = agent._protocol.step_inputs(given)
         self._options = dict(options)
         self._shown = ShownSteps()
         self.trajectory = Trajectory()
@@ -155,10 +143,7 @@ class _Run:
 
     async def decided(self) -> Decision:
         """Ask what to do next."""
-        agent = self._agent
-        lm = self._options.get("lm") or agent.react.lm or current_lm()
-        predictor = agent._protocol.predictor(agent.react, native=agent.native and lm.capabilities.tools)
-        return agent._protocol.decision(await self._asked(predictor, self._step_inputs))
+        return self._agent._protocol.decision(await self._asked(self._agent.react, self._given))
 
     async def acted(self, decision: Decision) -> dict[str, Any] | None:
         """Make the calls of a decision and add the step; the outputs, where one of the calls submits them."""
@@ -177,6 +162,7 @@ class _Run:
                 note_event(observation.problem)
         if not decision.calls:
             told.append(f"No tool was called. Call one; to give the answer, call `{SUBMIT}`.")
+        decision.observed(told)
         self.add(TrajectoryStep(decision.thought, decision.calls, tuple(told)))
         return outputs
 

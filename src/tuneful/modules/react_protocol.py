@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from tuneful.adapters.json import output_schema
 from tuneful.adapters.objects import read_members
 from tuneful.adapters.values import absent
 from tuneful.errors import UsageError
+from tuneful.program.lm import current_lm
 from tuneful.program.predict import Predict
 from tuneful.program.tool import Observation, Tool
 from tuneful.program.tool_calls import ToolCalls
@@ -23,7 +24,7 @@ from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature
 from tuneful.spec.tool_calls import ToolCall
 from tuneful.spec.tool_form import ToolForm
-from tuneful.spec.trajectory import Trajectory
+from tuneful.spec.trajectory import Trajectory, TrajectoryStep
 
 #: The tool whose arguments are the answer.
 SUBMIT = "submit"
@@ -40,10 +41,22 @@ _ANSWER = "The steps in `trajectory` were taken to find out. Go by what they gav
 
 @dataclass(frozen=True)
 class Decision:
-    """What an agent does next."""
+    """What an agent does next.
+
+    Args:
+        thought: why.
+        calls: the tools that it calls, side by side.
+        step: the recorded step of native calls.
+    """
 
     thought: str
     calls: tuple[ToolCall, ...]
+    step: Step | None = None
+
+    def observed(self, observations: Sequence[str]) -> None:
+        """Keep what came of the calls beside them, so that a demo of native calls can show it."""
+        if self.step is not None:
+            self.step.outputs["calls"] = ToolCalls(self.calls, self.thought, tuple(map(str, observations)))
 
 
 class Protocol:
@@ -71,7 +84,8 @@ class Protocol:
         submit = ToolForm(SUBMIT, f"Gives the final answer: {outputs}. It ends the work.", output_schema(signature))
         asked = signature.append("trajectory", InputField(desc="the steps so far, and what came of them"), Trajectory)
         self.answer = asked.with_instructions(f"{signature.instructions}\n\n{_ANSWER}")
-        step = asked.prepend("tools", InputField(default=[*tools.values(), submit]), list[ToolForm])
+        forms = [ToolForm(t.name, t.description, t.parameters) for t in tools.values()]
+        step = asked.prepend("tools", InputField(default=[*forms, submit]), list[ToolForm])
         for name in signature.output_fields:
             step = step.delete(name)
         for name, type_, desc in (
@@ -83,22 +97,10 @@ class Protocol:
         work = _WORK.format(outputs=outputs, submit=SUBMIT)
         self.step = step.with_instructions(f"{signature.instructions}\n\n{work}")
 
-    def predictor(self, react: Predict[Any], *, native: bool) -> Predict[Any]:
-        """Return the predictor of a step: the one that is tuned, as the protocol in use has it."""
-        if not native and not react.demos and not react.demo_pool.rows:
-            return react
-        twin = object.__new__(_NativeStep if native else Predict)
-        twin.__dict__.update(react.__dict__)  # its path in the program with it
-        twin.demos = [as_shown(demo, native=native) for demo in react.demos]
-        twin.demo_pool = react.demo_pool.shown_as(lambda demo: as_shown(demo, native=native))
-        if native:
-            twin.signature = _native(react.signature)
-        return twin
-
-    def step_inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def step_inputs(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of a step: an earlier turn of a dialogue is shown as the step that submitted its answer."""
-        if not self._history or given[self._history] is None:
-            return dict(given)
+        if not isinstance(given.get(self._history), History):
+            return given
         turns = [self._as_step(turn) for turn in given[self._history].messages]
         return {**given, self._history: History(messages=turns)}
 
@@ -113,7 +115,7 @@ class Protocol:
     def decision(self, answer: Prediction) -> Decision:
         """Return what the answer of a step means."""
         if "calls" in answer:
-            return Decision(answer.calls.thought, answer.calls.tool_calls)
+            return Decision(answer.calls.thought, answer.calls.tool_calls, answer.__dict__["_step"])
         return Decision(answer.next_thought, (ToolCall(answer.next_tool_name, answer.next_tool_args),))
 
     def submitted(self, call: ToolCall) -> tuple[dict[str, Any] | None, Observation]:
@@ -128,15 +130,43 @@ class Protocol:
         return {n: read[n] for n in self._outputs}, Observation("The answer was accepted.")
 
 
-class _NativeStep(Predict[Prediction]):
-    """A step by the backend's own calls. Its trace says the same as that of the text protocol, and `calls` besides.
+class AgentStep(Predict[Prediction]):
+    """A step of an agent, in the protocol that its LM takes; what is tuned is the same for both.
 
-    So a demo that is made of it fits either protocol; of several calls at once, the text protocol shows the first.
+    The trace of a native step says the same as that of the text protocol, and `calls` besides, so that a demo that is
+    made of it fits either protocol.
+
+    Args:
+        protocol: of the agent.
+        native: whether the backend's own tool calling is used where it has it.
+        options: as for `Predict`.
     """
+
+    def __init__(self, protocol: Protocol, *, native: bool, **options: Any) -> None:
+        super().__init__(protocol.step, **options)
+        self.native = native
+        self._protocol = protocol
+
+    @property
+    def _natively(self) -> bool:
+        return self.native and (self.lm or current_lm()).capabilities.tools
+
+    def _as_asked(self, inputs: dict[str, Any]) -> tuple[Predict[Any], dict[str, Any]]:
+        predictor = self._with_cases()
+        if self._natively:
+            predictor = predictor._twin()
+            predictor.signature = _native(self.signature)
+        return predictor, self._protocol.step_inputs(inputs)
+
+    def _cases(self, case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        row = {name: value for name, value in case.items() if name != "tools"}  # those in force are shown, once
+        return [_as_native(row)] if self._natively else _as_texts(row)
 
     async def _ask(self, step: Step, inputs: Mapping[str, Any]) -> Prediction:
         found = await super()._ask(step, inputs)
-        step.outputs |= _as_text(found.calls)
+        if "calls" in found:
+            step.outputs |= _as_text(found.calls)
+            found.__dict__["_step"] = step
         return found
 
 
@@ -149,16 +179,46 @@ def _native(step: Signature) -> Signature:
     return native.append("calls", OutputField(min_length=1), ToolCalls).with_instructions(step.instructions)
 
 
-def as_shown(demo: Any, *, native: bool) -> dict[str, Any]:
-    """Return a demo or a case of a step in the form of one protocol, whichever it was made in."""
-    row = dict(demo.items() if isinstance(demo, Example) else demo)
-    row.pop("tools", None)  # those in force are shown, once
-    if all(name in row for name in _TEXT):
-        if native and "calls" not in row:
-            row["calls"] = ToolCalls((ToolCall(row["next_tool_name"], row["next_tool_args"]),), row["next_thought"])
-    elif "calls" in row and not native:
-        row |= _as_text(ToolCalls.from_json(row["calls"]))
-    return row
+def _as_native(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a case, whichever protocol it was made in, as one of native calls."""
+    if "calls" in row or not all(name in row for name in _TEXT):
+        return row
+    return {**row, "calls": ToolCalls((ToolCall(row["next_tool_name"], row["next_tool_args"]),), row["next_thought"])}
+
+
+def _as_texts(row: dict[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a case, whichever protocol it was made in, in the fields of the text protocol.
+
+    Calls side by side become steps of one call each, as that protocol would have taken them, also those before.
+    """
+    if isinstance(row.get("trajectory"), (Trajectory, list)):
+        row["trajectory"] = past = _singly(Trajectory.from_json(row["trajectory"]))
+    else:
+        past = Trajectory()
+    if "calls" not in row:
+        return [row]
+    calls = ToolCalls.from_json(row.pop("calls"))
+    step = TrajectoryStep(calls.thought, calls.tool_calls, calls.observations)
+    found: list[Mapping[str, Any]] = []
+    for lone in _singly(Trajectory((step,))):
+        found.append({**row, **_as_text(ToolCalls(lone.calls, lone.thought))})
+        past = past.with_step(lone)
+        row = {**row, "trajectory": past}
+    return found
+
+
+def _singly(trajectory: Trajectory) -> Trajectory:
+    """Return a trajectory whose steps have one call each. `submit`, which ends the work, is the last of its step."""
+    steps: list[TrajectoryStep] = []
+    for step in trajectory:
+        if len(step.calls) < 2:
+            steps.append(step)
+            continue
+        order = sorted(range(len(step.calls)), key=lambda i: step.calls[i].name == SUBMIT)
+        for place, i in enumerate(order):
+            thought = step.thought if not place else _said(step.calls[i])
+            steps.append(TrajectoryStep(thought, (step.calls[i],), step.observations[i : i + 1]))
+    return Trajectory(tuple(steps), trajectory.left_out)
 
 
 def _as_text(calls: ToolCalls) -> dict[str, Any]:
@@ -166,5 +226,9 @@ def _as_text(calls: ToolCalls) -> dict[str, Any]:
     if not calls:
         return {}
     first = calls[0]
-    said = calls.thought or f"Call {first.name}."
-    return dict(zip(_TEXT, (said, first.name, dict(first.args)), strict=True))
+    return dict(zip(_TEXT, (calls.thought or _said(first), first.name, dict(first.args)), strict=True))
+
+
+def _said(call: ToolCall) -> str:
+    """Return the thought of a call that came without one."""
+    return f"Call {call.name}."

@@ -35,7 +35,8 @@ class SelfConsistency(Module):
     Raises (when it runs):
         UsageError: all predictors have temperature 0; or the program returns no prediction.
 
-    Cost: n runs of the program. A sample that fails does not vote; where all fail, the last error is raised.
+    Cost: n runs of the program. A sample that fails does not vote, and is counted in the trace ("attempt failed");
+    where all fail, the last error is raised.
 
     Source: Wang et al. (2022), "Self-Consistency Improves Chain of Thought Reasoning in Language Models", section 2:
     the unweighted vote. Answers are compared without case, articles and punctuation.

@@ -129,7 +129,11 @@ class Loop:
         with self.chronicle.during("search", self.recipe.rollouts(self.brief)[1]):
             while True:
                 if jobs := await self._of(self.recipe.jobs):
+                    if not await portal.in_thread(self._room_for_jobs):
+                        break
+                    spent = self.reserve.spent()
                     found = await gather_bounded(jobs, self._do, in_flight(None, self.student))
+                    self.reserve.note_jobs(spent)
                     self.state = await self._of(self.recipe.done, list(zip(jobs, found, strict=True)))
                 elif asked := await self._of(self.recipe.ask):
                     trials = await portal.in_thread(lambda: self._affordable(asked))
@@ -167,14 +171,25 @@ class Loop:
         """
         if not self.compares:
             return trials
-        finalists = self._finalists()
-        kept = (max(1, len(finalists)) + 1) * len(self.held_out)
+        finalists, kept = self._finalists(), self._kept()
         room, limit = len(trials), None
         while room and (short := self.reserve.short_of(sum(len(t.rows) for t in trials[:room]) + kept)):
             room, limit = 0 if finalists else room - 1, short
         if limit and (room or finalists):
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
         return trials[:room] if room or finalists else trials
+
+    def _room_for_jobs(self) -> bool:
+        """Say whether jobs leave the comparison its share, or there is nothing to compare yet."""
+        if not self.compares or not self._finalists():
+            return True
+        if limit := self.reserve.short_of(self._kept(), jobs=True):
+            self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
+        return not limit
+
+    def _kept(self) -> int:
+        """Return the rollouts that the comparison takes."""
+        return (max(1, len(self._finalists())) + 1) * len(self.held_out)
 
     # --- running ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tuneful.backends.budget import Meter
 from tuneful.optimize.trial import Outcome
@@ -23,6 +23,7 @@ class Reserve:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._most = dict.fromkeys(_COUNTED, 0.0)  # of a rollout, in the dearest trial so far
+        self._jobs = dict.fromkeys(_COUNTED, 0.0)  # of jobs that were done side by side, the dearest so far
         self._rollouts = 0
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
@@ -38,13 +39,26 @@ class Reserve:
         }
         self._most = {name: max(self._most[name], total / len(paid)) for name, total in sums.items()}
 
-    def short_of(self, rollouts: int) -> str | None:
-        """Return the limit that so many further rollouts would reach, or None."""
-        budget, used = self._meter.budget, self._meter.usage
-        spent = {"usd": used.cost_usd or 0.0, "tokens": used.total_tokens, "calls": used.calls}
+    def spent(self) -> dict[str, float]:
+        """Return what has been used so far, by limit."""
+        used = self._meter.usage
+        return {"usd": used.cost_usd or 0.0, "tokens": used.total_tokens, "calls": used.calls}
+
+    def note_jobs(self, before: Mapping[str, float]) -> None:
+        """Take what jobs have used that were done side by side, from what was spent before them."""
+        self._jobs = {name: max(self._jobs[name], now - before[name]) for name, now in self.spent().items()}
+
+    def short_of(self, rollouts: int, *, jobs: bool = False) -> str | None:
+        """Return the limit that so many further rollouts would reach, or None.
+
+        Args:
+            rollouts: how many.
+            jobs: whether jobs come before them, as dear as the dearest so far.
+        """
+        budget, spent = self._meter.budget, self.spent()
         for name in _COUNTED:
-            limit = getattr(budget, name)
-            if limit is not None and self._most[name] and spent[name] + rollouts * self._most[name] > limit:
+            limit, more = getattr(budget, name), self._jobs[name] if jobs else 0.0
+            if limit is not None and self._most[name] and spent[name] + more + rollouts * self._most[name] > limit:
                 return name
         if budget.seconds is not None and self._rollouts:
             pace = self._meter.seconds / self._rollouts

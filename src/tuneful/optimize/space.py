@@ -58,10 +58,15 @@ def origin(space: Space) -> Point:
 
 
 def candidate(space: Space, point: Mapping[str, int]) -> Candidate:
-    """Return the values that a point stands for. An axis that the point does not name stays as it is."""
+    """Return the values that a point stands for. An axis that the point does not name stays as it is.
+
+    Axes that set parts of one parameter, such as the words of two fields, are put together.
+    """
     found: Candidate = {}
     for axis in space:
-        found |= axis.options[point.get(axis.name, 0)]
+        for path, value in axis.options[point.get(axis.name, 0)].items():
+            both = path in found and isinstance(found[path], dict) and isinstance(value, dict)
+            found[path] = {**found[path], **value} if both else value
     return found
 
 

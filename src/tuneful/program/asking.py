@@ -19,12 +19,12 @@ from tuneful.program.lm import LM, current_lm
 from tuneful.program.prompt_room import Room
 from tuneful.program.runtime import current_rollout, settings
 from tuneful.program.streaming import heard, heard_by
-from tuneful.program.trace import Step
+from tuneful.program.trace import Step, note_event
 from tuneful.program.watched import watched
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request, Sampling
-from tuneful.wire.response import Choice, written
+from tuneful.wire.response import Choice, Response, written
 
 if TYPE_CHECKING:
     from tuneful.program.predict import Predict
@@ -45,6 +45,7 @@ class Asking:
         demos: the demos, most useful last.
         lm, adapter, plan, request: who is asked, and what.
         asker: the predictor that asks, or None for a question of another one's adapter.
+        unforced: whether the model should have been made to call a tool, and beside other options cannot be.
     """
 
     signature: Signature
@@ -55,6 +56,7 @@ class Asking:
     plan: Plan
     request: Request
     asker: Predict[Any] | None = None
+    unforced: bool = False
 
     @classmethod
     def of(cls, predictor: Predict[Any], inputs: Mapping[str, Any]) -> Self:
@@ -81,8 +83,10 @@ class Asking:
         """Return a question to an LM, in the form of an adapter."""
         adapter = with_native_tools(resolve(likes, lm.capabilities), signature, lm.capabilities)
         plan = adapter.plan(_asked_for(signature, lm, sampling), _able(lm, sampling))
-        request = lm.as_sent(_rendered(adapter, plan, demos, inputs, sampling))
-        return cls(signature, inputs, demos, lm, adapter, plan, request, asker)
+        rendered = _rendered(adapter, plan, demos, inputs, sampling)
+        request = lm.as_sent(rendered)
+        unforced = rendered.tool_choice != request.tool_choice
+        return cls(signature, inputs, demos, lm, adapter, plan, request, asker, unforced)
 
     @property
     def room(self) -> Room:
@@ -129,8 +133,7 @@ class Asking:
         if step.request is None:
             step.model = self.lm.model
             step.request = self.request
-        response = await self.lm.ask(self.request)
-        step.note(response, self.lm.model, reason)
+        response = await self._response(step, reason)
         read: list[Parsed] = []
         failures: list[AdapterParseError] = []
         for number, choice in enumerate(response.choices):
@@ -143,6 +146,14 @@ class Asking:
         step.salvages += ("sample dropped",) * len(failures)
         return read
 
+    async def _response(self, step: Step, reason: str) -> Response:
+        """Send the request; what comes of it is noted in the step."""
+        if self.unforced:
+            note_event("tool call left to the model")
+        response = await self.lm.ask(self.request)
+        step.note(response, self.lm.model, reason)
+        return response
+
     async def _read(self, choice: Choice, number: int, step: Step) -> Parsed:
         """Read a sample. What cannot be read is asked for by the next adapter, and of the last one, mended."""
         first, *further = self.adapter.chain
@@ -151,9 +162,7 @@ class Asking:
         while further and not parsed.complete:
             asking = asking._by(further.pop(0), choice, number)
             step.dropped_demos = max(step.dropped_demos, await asking.fit(step.path))
-            response = await asking.lm.ask(asking.request)
-            step.note(response, asking.lm.model, f"fallback to {asking.adapter.name}")
-            choice = response.choices[0]
+            choice = (await asking._response(step, f"fallback to {asking.adapter.name}")).choices[0]
             parsed = await asking._understood(choice, step, last=not further)
         return parsed if parsed.complete else await asking._repaired(choice, parsed, step)
 
@@ -165,8 +174,10 @@ class Asking:
         limit = sampling.max_tokens
         room = 2 * limit if limit and choice.truncated else limit
         sampling = replace(sampling, n=1, sample=number, max_tokens=room)
-        request = lm.as_sent(_rendered(adapter, plan, self.demos, self.inputs, sampling))
-        return replace(self, lm=lm, adapter=adapter, plan=plan, request=request)
+        rendered = _rendered(adapter, plan, self.demos, self.inputs, sampling)
+        request = lm.as_sent(rendered)
+        unforced = rendered.tool_choice != request.tool_choice
+        return replace(self, lm=lm, adapter=adapter, plan=plan, request=request, unforced=unforced)
 
     async def _understood(self, choice: Choice, step: Step, *, last: bool = True) -> Parsed:
         """Return what the adapter reads from a sample, with the help of a second model where it wants that.

@@ -38,7 +38,7 @@ class DemoPool:
         self.value = None if value is None else {**_checked(value), **_described(vectorizer)}
         self._named = _named(self.value) if self.value is not None and vectorizer is None else None
         self._search: list[KNN] = []  # made at the first call; a list, so that `shown_as` shares it
-        self._form: Callable[[Any], Any] | None = None
+        self._form: Callable[[Any], list[Any]] | None = None
 
     def with_value(self, value: Mapping[str, Any] | None) -> DemoPool:
         """Return a pool of other rows, with the vectorizer that this one was given."""
@@ -49,8 +49,8 @@ class DemoPool:
         rows = [row for row in self.rows if not unwanted(row)]
         return self.with_value({**self.value, "rows": rows} if self.value and rows else None)
 
-    def shown_as(self, form: Callable[[Any], Any]) -> DemoPool:
-        """Return the same pool, whose demos are written in another form once they are picked."""
+    def shown_as(self, form: Callable[[Any], list[Any]]) -> DemoPool:
+        """Return the same pool, whose demos are written in another form once they are picked: each as one or more."""
         twin = copy.copy(self)
         twin._form = form
         return twin
@@ -75,7 +75,7 @@ class DemoPool:
             examples = [_example(row, list(inputs)) for row in self.rows]
             self._search.append(KNN(min(self.value["k"], len(examples)), examples, vectorizer))
         found = (await self._search[0].acall(**inputs))[::-1]
-        return [self._form(demo) for demo in found] if self._form else found
+        return [shown for demo in found for shown in self._form(demo)] if self._form else found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DemoPool:
         return self  # vectors and connections are shared by the copies of a program

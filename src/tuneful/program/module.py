@@ -21,6 +21,7 @@ from tuneful.program.trace import current_recorder, recording
 from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
+from tuneful.spec.tool_form import ToolForm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,12 +233,6 @@ class Module:
                 module.__dict__[name] = _substituted(value, new)
         found: Self = new.get(id(self), self)
         return found
-
-    def _as_asked(
-        self, predictor: Predict[Any], case: Mapping[str, Any], lm: LM
-    ) -> tuple[Predict[Any], Mapping[str, Any]]:
-        """Return a predictor of this module in the form in which it asks an LM, and a case of it in that form."""
-        return predictor, case
 
     # --- parameters ---
 
@@ -455,6 +450,8 @@ def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _parts(item, f"{path}[{key!r}]", seen)
+    elif isinstance(value, ToolForm):  # a module may be a tool
+        yield from _parts(getattr(value, "func", None), path, seen)
 
 
 def _substituted(value: Any, new: Mapping[int, Module]) -> Any:
@@ -468,6 +465,8 @@ def _substituted(value: Any, new: Mapping[int, Module]) -> Any:
     elif isinstance(value, tuple):
         parts = [_substituted(item, new) for item in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    elif isinstance(value, ToolForm) and isinstance(func := getattr(value, "func", None), Module):
+        vars(value)["func"] = new.get(id(func), func)
     return value
 
 

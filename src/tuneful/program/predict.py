@@ -137,7 +137,8 @@ class Predict(Module, Generic[T]):
         if args:
             names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
             raise InputError(f"inputs are given by name, as ({names}). No model was called.")
-        predictor, inputs = self._split_call(given)
+        bound, checked = self._split_call(given)
+        predictor, inputs = bound._as_asked(checked)
         recorder = current_recorder()
         path = recorder.path_of(self.token) if recorder else ""
         corrections: list[Correction] = []
@@ -150,6 +151,23 @@ class Predict(Module, Generic[T]):
         if not self.constraints:
             return await predictor._step(Step(path, snapshot(inputs)), recorder, corrections)
         return await predictor._constrained(path, inputs, recorder, corrections)
+
+    def _as_asked(self, inputs: dict[str, Any]) -> tuple[Predict[Any], dict[str, Any]]:
+        """Return the predictor and its inputs in the form in which it asks. A part of an agent has one of its own."""
+        return self, inputs
+
+    def _cases(self, case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return a demo, or a recorded step, in the form in which this predictor shows it: as several, if need be."""
+        return [case]
+
+    def _with_cases(self) -> Self:
+        """Return the predictor with its demos in the form in which it shows them."""
+        if not self.demos and not self.demo_pool.rows:
+            return self
+        twin = self._twin()
+        twin.demos = [case for demo in self.demos for case in self._cases(dict(demo.items()))]
+        twin.demo_pool = self.demo_pool.shown_as(lambda demo: self._cases(dict(demo.items())))
+        return twin
 
     async def _with_nearest(self, inputs: Mapping[str, Any]) -> Self:
         """Return the predictor with those rows of its pool as demos that are most like the inputs."""
@@ -269,8 +287,9 @@ class Predict(Module, Generic[T]):
 
     async def _fits(self, inputs: Mapping[str, Any]) -> bool:
         """Say whether the prompt for some inputs, with all demos, leaves room for an answer. No model is called."""
-        inputs = check_inputs(self.signature, inputs, repr(self))
-        predictor = await self._with_nearest(inputs) if self.demo_pool.rows else self
+        predictor, inputs = self._as_asked(check_inputs(self.signature, inputs, repr(self)))
+        if predictor.demo_pool.rows:
+            predictor = await predictor._with_nearest(inputs)
         return await Asking.of(predictor, inputs).fits()
 
     # --- looking ---
@@ -281,10 +300,11 @@ class Predict(Module, Generic[T]):
         Inputs that are not given, and have no default, show as `{name}`. The demos of a pool are shown where all
         inputs are given: finding them may ask an embedder.
         """
-        if self.demo_pool.rows and self.signature.input_fields.keys() <= inputs.keys():
-            return portal.drive(self._with_nearest(inputs)).render(**inputs)
-        shown = {n: _shown(f, inputs) for n, f in self.signature.input_fields.items()}
-        asking = Asking.of(self, shown)
+        fields = self.signature.input_fields
+        predictor, shown = self._as_asked({n: _shown(f, inputs) for n, f in fields.items()})
+        if predictor.demo_pool.rows and all(n in inputs or f.optional for n, f in fields.items()):
+            predictor = portal.drive(predictor._with_nearest(shown))
+        asking = Asking.of(predictor, shown)
         dropped = portal.drive(asking.fit())
         return Rendered.of(asking.request, asking.lm, asking.adapter, dropped)
 

@@ -67,6 +67,8 @@ class Rendered:
         parts = [turns, f"({about}{self.tokens} tokens, adapter {self.adapter}, model {self.model})"]
         if self.dropped_demos:
             parts.insert(1, f"[the first {self.dropped_demos} demos are left out: they do not fit]")
+        if self.request.tools and self.request.tool_choice:
+            parts.insert(1, f"[the choice of a tool: {self.request.tool_choice}]")
         for tool in self.request.tools:
             parts.insert(1, f"[a tool: {tool.name}. {tool.description}]\n{tool.parameters}")
         if self.request.grammar:

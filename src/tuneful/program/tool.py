@@ -8,21 +8,26 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy, deepcopy
 from functools import partial
 from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
-from tuneful.errors import BudgetExceeded, InputError, ToolTimeoutError, UsageError
+from tuneful.errors import BudgetExceeded, InputError, LMError, LMInvalidRequestError, ToolTimeoutError, UsageError
 from tuneful.program.module import Module
 from tuneful.program.portal import portal
 from tuneful.program.tool_arguments import Arguments
 from tuneful.program.watched import watched
 from tuneful.spec.example import Example
+from tuneful.spec.prediction import Prediction
+from tuneful.spec.signature import Signature
 from tuneful.spec.tool_form import ToolForm
 
 _log = logging.getLogger(__name__)
 
+#: The name of a signature that was given none.
+_UNNAMED = "Signature"
 #: What all services take as a name.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -55,9 +60,11 @@ class Tool(ToolForm):
     >>> tool(width="2", height=3)  # arguments are checked, and made what the types say
     6.0
 
-    Any callable will do: a function, plain or `async def`, a method, a program. Pass it to `ReAct`, or to a predictor
-    of your own: `tf.Predict("question, tools: list[tf.Tool] -> calls: tf.ToolCalls")`. An argument without a type takes
-    any value; `**kwargs` takes what is not named.
+    Any callable will do: a function, plain or `async def`, a method, a program. Of a predictor, an agent or another
+    module with a signature, the inputs become the arguments and the outputs the result; its steps are part of the run,
+    and an agent that has it as a tool has it among its parts, to be tuned with it. Pass a tool to `ReAct`, or to a
+    predictor of your own: `tf.Predict("question, tools: list[tf.Tool] -> calls: tf.ToolCalls")`. An argument without a
+    type takes any value; `**kwargs` takes what is not named.
 
     A plain function runs in a thread of its own. When its time is up it is abandoned: Python cannot stop a thread, so
     what it does goes on unheard, and the exit of the program does not wait for it. Give what it does inside (a request,
@@ -65,8 +72,8 @@ class Tool(ToolForm):
 
     Args:
         func: what it does.
-        name: its name; by default the function's.
-        desc: what it does, in words; by default the docstring.
+        name: its name; by default the function's; of a module, its signature's, where that was given one.
+        desc: what it does, in words; by default the docstring; of a module with a signature, its instructions.
         parameters: JSON schema of the arguments, in place of the types; the function then gets what the model wrote.
         timeout_s: seconds for a call, or None for no limit.
         max_result_chars: most characters of a result; a longer one is cut, and the model is told how much.
@@ -96,18 +103,26 @@ class Tool(ToolForm):
             raise UsageError(f"`max_result_chars` is {max_result_chars!r}; expected an integer of at least 1.")
         self.func = func
         inner = func.func if isinstance(func, partial) else func
-        found = str(name or getattr(inner, "__name__", type(inner).__name__))
+        asked = signature_of(func) if isinstance(func, Module) else None
+        given = asked.name if asked and asked.name != _UNNAMED else getattr(inner, "__name__", type(inner).__name__)
+        found = str(name or given)
         if not _NAME.fullmatch(found):
             raise UsageError(
                 f"{found!r} is no name for a tool: letters, digits, `_` and `-`, 64 at most. Give one: "
                 "tf.Tool(function, name='search')."
             )
-        shape = func.forward if isinstance(func, Module) else func
-        self.arguments = Arguments.of(shape, found) if parameters is None else Arguments(found, parameters)
+        if parameters is not None:
+            self.arguments = Arguments(found, parameters)
+        elif asked is not None:
+            self.arguments = Arguments.of_signature(asked, found)
+        else:
+            self.arguments = Arguments.of(func.forward if isinstance(func, Module) else func, found)
+        self._outputs = tuple(asked.without_thoughts.output_fields) if asked else ()
         self.timeout_s = timeout_s
         self.max_result_chars = max_result_chars
         self._asynchronous = _is_async(func)
-        super().__init__(found, _docstring(inner) if desc is None else desc, self.arguments.schema)
+        told = asked.instructions if asked else _docstring(inner)
+        super().__init__(found, told if desc is None else desc, self.arguments.schema)
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -134,6 +149,7 @@ class Tool(ToolForm):
 
         Raises:
             BudgetExceeded: a budget was reached inside of the tool. Cancellation passes too.
+            LMError: from a model that the tool asked, but for a request that the model does not take.
         """
         try:
             read = self.arguments.read(args)
@@ -145,13 +161,17 @@ class Tool(ToolForm):
             raise
         except ToolTimeoutError as error:
             return Observation(str(error), "tool timeout")
+        except LMError as error:
+            if not isinstance(error, LMInvalidRequestError):  # a failure of the infrastructure says nothing of the tool
+                raise
+            return self._failed(error)
         except Exception as error:  # noqa: BLE001  the tool is the user's own code, and its failure is the model's to deal with
-            _log.debug("the tool `%s` failed", self.name, exc_info=True)
-            said = str(error) or "no message"
-            return Observation(
-                _cut(f"the tool `{self.name}` failed: {type(error).__name__}: {said}", self.max_result_chars),
-                "tool failed",
-            )
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Observation:
+        _log.debug("the tool `%s` failed", self.name, exc_info=error)
+        said = f"the tool `{self.name}` failed: {type(error).__name__}: {error or 'no message'}"
+        return Observation(_cut(said, self.max_result_chars), "tool failed")
 
     @watched("tool", lambda self, args: (self, args))
     async def _run(self, args: dict[str, Any]) -> Any:
@@ -170,11 +190,26 @@ class Tool(ToolForm):
 
     async def _called(self, args: dict[str, Any]) -> Any:
         if isinstance(self.func, Module):
-            return await self.func.acall(**args)
+            return self._result(await self.func.acall(**args))
         if self._asynchronous:
             return await self.func(**args)
         found = await portal.in_thread(lambda: self.func(**args), abandonable=True)
         return await found if inspect.isawaitable(found) else found
+
+    def _result(self, found: Any) -> Any:
+        """Return what a module gave: of a signature's outputs and more (a trajectory, thoughts), the outputs."""
+        if not self._outputs or not isinstance(found, Prediction):
+            return found
+        result = Prediction({name: found[name] for name in self._outputs if name in found})
+        result.__dict__["_trace"] = found.trace
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if not isinstance(self.func, Module):
+            return self
+        memo[id(self)] = twin = copy(self)
+        twin.func = deepcopy(self.func, memo)  # a part of the program that is copied
+        return twin
 
     def __repr__(self) -> str:
         return f"Tool({self.name}({self.arguments.outline}))"
@@ -202,6 +237,21 @@ def tools_by_name(tools: Iterable[Any], *, reserved: Iterable[str] = ()) -> dict
             )
         found[tool.name] = tool
     return found
+
+
+def signature_of(module: Module) -> Signature | None:
+    """Return the signature that a module is called with, or None where its `forward` names its own arguments."""
+    shape = inspect.signature(module.forward).parameters.values()
+    if any(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in shape):
+        return None
+    if isinstance(own := getattr(module, "signature", None), Signature):
+        return own
+    inner = getattr(module, "module", None)
+    parts = [m for path, m in module.named_sub_modules() if path and "." not in path]
+    found = [signature_of(part) for part in ([inner] if isinstance(inner, Module) else parts)]
+    first = found[0] if found else None
+    same = all(s is not None and first is not None and s.input_fields == first.input_fields for s in found)
+    return first if same else None
 
 
 def _docstring(function: Any) -> str:

@@ -11,6 +11,7 @@ import pydantic
 
 from tuneful.adapters.values import problems_of, without_titles
 from tuneful.errors import InputError, UsageError
+from tuneful.spec.signature import Signature
 
 #: A model may write 3 where a text is expected, and "3" where a number is; what is unknown is refused.
 _CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, extra="forbid")
@@ -53,6 +54,25 @@ class Arguments:
             default = ... if parameter.default is parameter.empty else parameter.default
             declared = (hints.get(parameter.name, Any), pydantic.Field(default, alias=parameter.name))
             fields[f"f_{parameter.name}"] = declared
+        return cls._declared(name, fields, config)
+
+    @classmethod
+    def of_signature(cls, signature: Signature, name: str) -> Arguments:
+        """Return the inputs of a signature as arguments: their types, constraints, defaults and descriptions.
+
+        Raises:
+            UsageError: the type of an input has no JSON form.
+        """
+        fields: dict[str, Any] = {}
+        for field in signature.input_fields.values():
+            default = field.absent_value() if field.optional else ...
+            declared = pydantic.Field(default, alias=field.name, description=field.desc or None)
+            fields[f"f_{field.name}"] = (field.annotation, declared)
+        return cls._declared(name, fields, _CONFIG)
+
+    @classmethod
+    def _declared(cls, name: str, fields: dict[str, Any], config: pydantic.ConfigDict) -> Arguments:
+        """Return arguments as pydantic's fields declare them. Raises UsageError for one without a JSON form."""
         model: type[pydantic.BaseModel] = pydantic.create_model(name, __config__=config, **fields)
         try:
             schema = without_titles(model.model_json_schema(by_alias=True))

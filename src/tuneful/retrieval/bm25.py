@@ -7,7 +7,7 @@ import queue
 import re
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from tuneful.errors import DataError, StateError, UsageError
-from tuneful.progress import progress_bar
-from tuneful.retrieval.corpus import checked_query, passages_of
+from tuneful.retrieval.corpus import checked_query, shown_passages
 from tuneful.spec.passage import Passage
 
 #: What marks a file as such an index ("tfBM"), and the version of its layout.
@@ -71,7 +70,7 @@ class BM25:
     ) -> None:
         if isinstance(title_weight, bool) or not isinstance(title_weight, (int, float)) or not 0 <= title_weight < 1e9:
             raise UsageError(f"`title_weight` is {title_weight!r}; expected a number of at least 0.")
-        rows = _shown(corpus, progress=progress)
+        rows = shown_passages(corpus, "BM25", progress=progress)
         if path is None:
             self._open(lambda: _built(":memory:", rows, title_weight), 1)
             return
@@ -174,15 +173,6 @@ class BM25:
             self._open_file(state)
         else:
             self._open(lambda: _revived(state), 1)
-
-
-def _shown(corpus: Iterable[Any], *, progress: bool) -> Iterator[Passage]:
-    """Yield the passages of a corpus, and show how far they are."""
-    total = len(corpus) if isinstance(corpus, Sized) else None
-    with progress_bar(total, "BM25", display=progress) as bar:
-        for passage in passages_of(corpus):
-            yield passage
-            bar.advance()
 
 
 def _built(target: str, passages: Iterator[Passage], title_weight: float) -> sqlite3.Connection:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from tuneful.errors import DataError, UsageError
+from tuneful.progress import progress_bar
 from tuneful.spec.passage import Passage
 
 
@@ -37,6 +38,15 @@ def passages_of(corpus: Iterable[Any]) -> Iterator[Passage]:
             raise DataError(f"two passages have the id {passage.id!r}; the second is {passage.text!r:.60}.")
         seen.add(passage.id)
         yield passage
+
+
+def shown_passages(corpus: Iterable[Any], title: str, *, progress: bool) -> Iterator[Passage]:
+    """Yield the passages of a corpus, and show how far they are: `title` stands before the bar."""
+    total = len(corpus) if isinstance(corpus, Sized) else None
+    with progress_bar(total, title, display=progress) as bar:
+        for passage in passages_of(corpus):
+            yield passage
+            bar.advance()
 
 
 def checked_query(query: Any, k: Any) -> None:

@@ -161,6 +161,11 @@ def finished(folder: Path, path: Path, about: dict[str, Any], passages: Iterable
         db.commit()
     (folder / _PLAN).unlink(missing_ok=True)
     (folder / _ABOUT).write_text(json.dumps({"format": FORMAT, **about}, indent=2) + "\n", encoding="utf-8")
+    put_in_place(folder, path)
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Make a finished folder the one at `path`; one that is there goes once the new one is in its place."""
     old = path.with_name(f".{path.name}.old")
     if old.exists():
         shutil.rmtree(old)

@@ -64,10 +64,12 @@ class ToolCallList(FieldValue):
     Args:
         tool_calls: the calls.
         thought: what the model said beside them; not part of the value.
+        observations: what came of each of them, where they were made and a demo is to show it; not part of the value.
     """
 
     tool_calls: tuple[ToolCall, ...] = ()
     thought: str = field(default="", compare=False)
+    observations: tuple[str, ...] = field(default=(), compare=False)
 
     json_schema: ClassVar[dict[str, Any]] = {"type": "array", "items": _CALL}
 
@@ -75,17 +77,21 @@ class ToolCallList(FieldValue):
         object.__setattr__(self, "tool_calls", _calls(self.tool_calls))
 
     def to_json(self) -> Any:
-        """Return the calls; with a thought, as an object that holds both."""
+        """Return the calls; with a thought or observations, as an object that holds all."""
         calls = [c.to_json() for c in self.tool_calls]
-        return {"thought": self.thought, "tool_calls": calls} if self.thought else calls
+        if not self.thought and not self.observations:
+            return calls
+        told = {"observations": list(self.observations)} if self.observations else {}
+        return {"thought": self.thought, "tool_calls": calls, **told}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read what `to_json` wrote; a lone call is understood too."""
         if isinstance(value, ToolCallList):
-            return cls(value.tool_calls, value.thought)
+            return cls(value.tool_calls, value.thought, value.observations)
         if isinstance(value, Mapping) and "tool_calls" in value:
-            return cls(value["tool_calls"], str(value.get("thought") or ""))
+            observations = tuple(map(str, value.get("observations") or ()))
+            return cls(value["tool_calls"], str(value.get("thought") or ""), observations)
         lone = isinstance(value, (Mapping, ToolCall))
         return cls(_calls([value] if lone else value))
 

@@ -98,8 +98,7 @@ def _parts(report: CompileReport) -> Iterable[tuple[str, str, Html]]:
     )
     yield (
         "What a run takes",
-        "Programs that were compared on the held-out rows, with the mean costs of one run where no cache helps. Those on "
-        "the front are beaten by no other in score and costs together.",
+        "Programs that were compared on the held-out rows, and the mean costs of a run. No other beats the front.",
         _weighed(report),
     )
     yield (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tuneful.optimize.propose.advice import run_text
-from tuneful.optimize.propose.describe import cut
+from tuneful.optimize.propose.advice import run_text, steps_text
+from tuneful.optimize.propose.describe import cut, program_text
 from tuneful.optimize.propose.instructions import bare
 from tuneful.optimize.propose.proposer import Proposer
+from tuneful.optimize.trial import Brief
 from tuneful.spec.fields import InputField, OutputField
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature
@@ -76,6 +77,26 @@ class Reflect(Proposer):
         """
         said = await self._ask(task=task, program=program, cases=cases, tried=tried)
         return Prediction({"diagnosis": said.diagnosis, "instructions": bare(said.instructions)})
+
+
+def reflection_inputs(
+    brief: Brief, step: str, now: str, cases: Iterable[Mapping[str, Any]], tried: str
+) -> dict[str, Any]:
+    """Return what a reflection is given.
+
+    Args:
+        brief: the program.
+        step: path of the predictor whose instructions are to be improved.
+        now: these, as they are.
+        cases: runs; see `cases_text`.
+        tried: what was tried in their place, as text.
+    """
+    return {
+        "task": steps_text({step: brief.signatures[step].with_instructions(now)}),
+        "program": "" if brief.student is None else program_text(brief.student, step),
+        "cases": cases_text(cases, step),
+        "tried": tried,
+    }
 
 
 def cases_text(cases: Iterable[Mapping[str, Any]], step: str) -> str:

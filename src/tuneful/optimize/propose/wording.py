@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuneful.optimize.propose.instructions import bare
 from tuneful.optimize.propose.proposer import Proposer
-from tuneful.spec.fields import InputField, OutputField
+from tuneful.spec.fields import Field, InputField, OutputField
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature
 
@@ -17,6 +17,10 @@ Words = dict[str, str]
 #: Most characters of a label, and of a description.
 _LABEL_CHARS = 60
 _DESC_CHARS = 300
+#: Most values that are named as the ones to choose from, and their characters; each must have occurred so often.
+_CLASSES, _CLASSES_CHARS, _OFTEN = 100, 2_000, 3
+#: Most words of an answer of which a description says how short it is.
+_FEW_WORDS = 5
 
 
 class Reword(Signature):
@@ -97,6 +101,37 @@ def new_words(results: Iterable[Mapping[str, Any] | None], now: Words, known: It
                 seen.append(words)
                 found.append(words)
     return found
+
+
+def from_labels(field: Field, labels: Sequence[Any]) -> list[Words]:
+    """Return words for a text field that its labels suggest, with no model asked: its values, or its form.
+
+    Where a few values come again and again, they are named. What is always a number, a word or a few words is said to
+    be one. A field of another type than text says all that by its type.
+
+    >>> from tuneful.spec.signature import Signature
+    >>> (field,) = Signature("text -> mood").output_fields.values()
+    >>> [words["desc"] for words in from_labels(field, ["good", "bad", "good", "good", "bad", "bad"])]
+    ['one of: bad, good', 'one word']
+
+    Args:
+        field: the field.
+        labels: its values in the rows.
+    """
+    texts = [text.strip() for text in labels if isinstance(text, str) and text.strip()]
+    if field.type is not str or not texts or len(texts) < len(labels):
+        return []
+    values, found = sorted(set(texts)), list[str]()
+    named = ", ".join(values)
+    if 1 < len(values) <= _CLASSES and len(named) <= _CLASSES_CHARS and len(texts) >= _OFTEN * len(values):
+        found.append(f"one of: {named}")
+    most = max(len(text.split()) for text in texts)
+    if all(text.replace(",", "").lstrip("+-").replace(".", "", 1).isdigit() for text in texts):
+        found.append("a number alone")
+    elif most <= _FEW_WORDS:
+        found.append("one word" if most == 1 else f"at most {most} words")
+    said = f"{field.desc}; " if field.desc else ""
+    return [{"label": field.label, "desc": f"{said}{form}"} for form in found]
 
 
 def words_text(words: Words) -> str:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneful.backends.metered import current_phase, meters
-from tuneful.errors import TrainingStopped, UsageError
+from tuneful.errors import UsageError
+from tuneful.finetune import remote
 from tuneful.finetune.from_steps import from_steps
 from tuneful.finetune.jsonl import from_line, to_line
 from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
-from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
+from tuneful.finetune.tuned_model import TunedModel, plain_base
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, State, Trial
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.wire.response import Usage
 
 #: Runs are kept without limit: all of them are data.
 _ALL = 10**9
@@ -43,7 +39,8 @@ class BootstrapFinetune(Teleprompter):
         exclude_demos: train and ask without demos; otherwise the student's demos stay in its prompts.
         num_threads: rollouts in flight; None leaves it to the setting.
         trainer: what trains, such as `tf.OpenAITrainer()`; by default a `tf.LocalTrainer`.
-        base_model: what is trained, by the name that `tf.LM` takes; by default the student's own model.
+        base_model: what is trained, by the name that `tf.LM` takes; by default the student's own model, or what that
+            was tuned from: name a tuned model here to train it further.
         learn: "steps": each predictor learns from the steps that the teacher recorded for it. "answers": the student
             is a single predictor and learns the teacher's final answer to the row, whatever the teacher is: so an
             ensemble, or a program of many steps, is distilled into one call.
@@ -64,8 +61,10 @@ class BootstrapFinetune(Teleprompter):
 
     Source: Khattab et al. (2023), "DSPy: Compiling Declarative Language Model Calls into Self-Improving Pipelines",
     section 4; Soylu et al. (2024), "Fine-Tuning and Prompt Optimization: Two Great Steps that Work Better Together".
-    Deviations: all rounds of a row that succeed late are kept as the first ones; a step that needed a repair turn is
-    not learned from; "answers" is ours.
+    Deviations: all rounds of a row that succeed late are kept as the first ones; a step that needed a repair turn, or
+    that the student's grammar would not let it write, is not learned from; a student that is tuned already is trained
+    anew from its base, on its own better runs (Zelikman et al. (2022), "STaR: Bootstrapping Reasoning With Reasoning",
+    section 3.1: training on and on overfits); "answers" is ours.
     """
 
     def __init__(
@@ -140,8 +139,7 @@ class BootstrapFinetune(Teleprompter):
                 "the trainer has an `api_base`, and a program keeps its model's name alone: it would be asked "
                 "elsewhere. Train with `trainer.train(...)` and set the predictors' `lm` to `tuned.lm()`."
             )
-        for base in sorted(set(bases.values())):
-            self.trainer.check(base)
+        remote.check(self.trainer, sorted(set(bases.values())))
         return {"pool": self._pool.start(brief), "data": [], "tuned": None}
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
@@ -180,35 +178,18 @@ class BootstrapFinetune(Teleprompter):
         return [type(self.trainer).__name__, self.trainer.settings(), self.held_out]
 
     async def work(self, brief: Brief, job: Job) -> Any:
-        """Train, in a folder that the data and settings name; return the tuned model as JSON.
+        """Train, in a folder that the data and settings name, on a worker of the executor where there is one.
 
-        The folder keeps the data as `data.jsonl`, whatever becomes of the training.
+        Returns the tuned model as JSON. The folder keeps the data as `data.jsonl`, whatever becomes of the training.
         """
         given = job.inputs
         data = TrainingSet(tuple(TrainingExample(**from_line(line)) for line in given["examples"]))
         folder = Path(self.folder) / hash_of([given["base"], data.content_hash(), given["seed"], self.decides(job)])
         data.save(folder / "data.jsonl", "tool")
         learned, held_out = data.split(self.held_out, given["seed"])
-        watch = _Watch(given["base"])
-        try:
-            tuned = await portal.in_thread(
-                lambda: self.trainer.train(
-                    learned,
-                    given["base"],
-                    folder=folder,
-                    held_out=held_out or None,
-                    seed=given["seed"],
-                    progress=watch.note,
-                    display_progress=True,
-                    stop=watch.over,
-                )
-            )
-        except TrainingStopped:
-            watch.check()  # a budget has a word of its own
-            raise
-        except CancelledError:
-            watch.cancelled.set()
-            raise
+        tuned = await remote.train(
+            self.trainer, learned, given["base"], folder=folder, held_out=held_out or None, seed=given["seed"]
+        )
         return tuned.to_json()
 
     def usable(self, result: Any) -> bool:
@@ -280,32 +261,13 @@ class BootstrapFinetune(Teleprompter):
         assert brief.student is not None
         predictors = brief.student.named_predictors()
         free = [(path, p) for path, p in predictors if brief.tunable(f"{path}.lm" if path else "lm")]
-        return {path: self.base_model or (p.lm or current_lm()).model for path, p in free}
+        return {path: self.base_model or plain_base((p.lm or current_lm()).model) for path, p in free}
 
     def _sampling(self, brief: Brief, path: str) -> dict[str, Any]:
         """Return the sampling of a predictor and of its LM together: the tuned LM has none of its own."""
         assert brief.student is not None
         predictor = dict(brief.student.named_predictors())[path]
         return {**(predictor.lm or current_lm()).sampling.to_json(), **predictor.sampling.to_json()}
-
-
-class _Watch:
-    """Charges a training to the meters in force, and says when it must stop."""
-
-    def __init__(self, base: str) -> None:
-        self._meters, self._phase, self._base = meters(), current_phase(), base
-        self.cancelled = threading.Event()
-
-    def note(self, point: HistoryPoint) -> None:
-        for meter in self._meters:
-            meter.settle(self._base, Usage(prompt_tokens=point.tokens), self._phase)
-
-    def over(self) -> bool:
-        return self.cancelled.is_set() or any(meter.over for meter in self._meters)
-
-    def check(self) -> None:
-        for meter in self._meters:
-            meter.check()
 
 
 def _local_trainer(settings: Mapping[str, Any]) -> Trainer:

@@ -11,10 +11,8 @@ from typing import Any, Literal
 
 from tuneful.errors import UsageError
 from tuneful.evaluate.metric import Metric
-from tuneful.optimize.propose.advice import steps_text
-from tuneful.optimize.propose.describe import program_text
 from tuneful.optimize.propose.proposing import Proposing
-from tuneful.optimize.propose.reflection import Reflect, cases_text
+from tuneful.optimize.propose.reflection import Reflect, reflection_inputs
 from tuneful.optimize.strategies import evolution, lessons
 from tuneful.optimize.strategies.lessons import Lessons
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
@@ -260,12 +258,9 @@ class GEPA(Proposing):
         now = members[lesson.member]["values"].get(path, brief.parameters[path].value)
         rows = brief.trainset
         runs = [state["notes"][lesson.member]["runs"][run] for run in lesson.runs]
-        given = {
-            "task": steps_text({step: brief.signatures[step].with_instructions(now)}),
-            "program": "" if brief.student is None else program_text(brief.student, step),
-            "cases": cases_text([{**run, "labels": rows[run["row"]].labels().to_dict()} for run in runs], step),
-            "tried": "\n\n".join(_tried(members, lesson.member, path)[-_TRIED:]),
-        }
+        cases = [{**run, "labels": rows[run["row"]].labels().to_dict()} for run in runs]
+        tried = "\n\n".join(_tried(members, lesson.member, path)[-_TRIED:])
+        given = reflection_inputs(brief, step, now, cases, tried)
         return Job("reflection", {**given, "sample": number, "step": step})
 
     def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:

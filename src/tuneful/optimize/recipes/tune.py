@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from tuneful.adapters.select import ADAPTERS, resolve
-from tuneful.errors import UsageError
+from tuneful.adapters.select import ADAPTERS
 from tuneful.optimize import space
-from tuneful.optimize.propose.demos import joined, labelled, picked
-from tuneful.optimize.propose.describe import examples_text, program_text, rows_of, signature_text
-from tuneful.optimize.propose.instructions import TIPS, WriteInstructions
+from tuneful.optimize.propose import drafts
+from tuneful.optimize.propose.instructions import WriteInstructions
 from tuneful.optimize.propose.proposing import Proposing
-from tuneful.optimize.space import Axis, Point, Space
-from tuneful.optimize.strategies import parzen, race, selection, spending
+from tuneful.optimize.propose.reflection import Reflect
+from tuneful.optimize.propose.wording import WriteWording
+from tuneful.optimize.space import Point, Space
+from tuneful.optimize.strategies import mutation, parzen, preflight, pruning, race, selection, spending
+from tuneful.optimize.strategies.levers import Levers
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
+from tuneful.program.parameter import checked_whole
 
-#: Demo sets that are drawn at random from the teacher's runs.
-_DRAWS = 6
-#: Candidates that join the race after each block.
+#: Share of the candidates that there are from the beginning; the others are made from what did well.
+_FIRST = 0.7
+#: Combinations that join the race after each block.
 _WAVE = 3
 #: Share of what the search may spend on blocks after which no candidate joins any more: the rest decides.
 _OPENING = 0.6
-#: A mean score from which there is nothing left to gain.
-_PERFECT = 0.995
 
 
 class Tune(Proposing):
     """Demos, instructions, wording, adapters, models and the user's own numbers in one race, under one budget.
 
-    What `tf.compile(program, trainset, metric)` uses. It gathers the program's own successes, and puts demo sets made
-    of them, proposed instructions, adapters, and the values of every `Choice`, `Integer` and `Real` of the program side
-    by side. All run on the same blocks of rows; who is behind beyond doubt stops. After each block new candidates join,
-    combined from what did well. Of the winner what does not matter is dropped. Use it when you do not know which
-    lever pays; use a single recipe where you do.
+    What `tf.compile(program, trainset, metric)` uses. A few dozen runs of the program as it is say whether there is
+    anything to gain; where there is not, it ends there. Then it gathers the program's own successes, and puts demo sets
+    made of them, proposed instructions, words for fields, adapters, and the values of every `Choice`, `Integer` and
+    `Real` of the program side by side. All run on the same blocks of rows; who is behind beyond doubt stops. After each
+    block new candidates join: combinations of what did well, and, where a capable model is at hand, instructions that
+    it rewrites from what went wrong in the best. When no more could be proved, none join. Of the winner what does not
+    matter is dropped: levers, demos, sentences. Use it when you do not know which lever pays; use a single recipe where
+    you do.
 
     Args:
         metric: judges a run; `tf.Score(value, feedback=...)` tells the proposer why.
-        prompt_model: LM that proposes instructions; None is the program's own.
-        propose: whether instructions are proposed. "auto": where `prompt_model` is given, or the model is no small one:
-            small models write instructions that do harm.
+        prompt_model: LM that proposes instructions and words; None is the program's own.
+        propose: whether they are proposed. "auto": where `prompt_model` is given, or the model is no small one: small
+            models write instructions that do harm. A small model is never asked to reflect. Words that the labels
+            suggest ("one of: ...", "one word") are tried in any case.
         adapters: names of adapters to try; "auto" is all that ask for text, () is none.
         models: LMs that each predictor may use instead of its own: names, or values of `LM.state`.
         temperatures: temperatures to try.
@@ -54,13 +58,21 @@ class Tune(Proposing):
         max_labeled_demos: most demos of a predictor all together.
         num_candidates: most candidates. A budget lowers it, so that those there are can be told apart.
         num_instructions: instructions that are proposed for each predictor.
+        num_wordings: labels and descriptions that are proposed for each output field.
         num_threads: rollouts in flight; by default the setting.
 
-    Cost: the pool (rows runs of the teacher at most), `num_instructions` calls of the proposer for each predictor,
-    `num_candidates` x rows runs at most (a third of that is usual), and 2 runs for each held-out row.
+    Raises:
+        UsageError: an unknown adapter or model, or a number that is out of question.
+
+    Cost: 32 rows of the program as it is (16 of them twice where it samples); the pool (rows runs of the teacher at
+    most); `num_instructions` calls of the proposer for each predictor, `num_wordings` for each output field and one for
+    each candidate that is rewritten, of which there are less than `num_candidates`; `num_candidates` x rows runs in all
+    at most (a third of that is usual); to prune half of all that again or 832 runs, and 1,600 at most; and 2
+    runs for each held-out row.
 
     Source: ours. Racing after Maron and Moore (1994); joint search of instructions and demos after Opsahl-Ong et al.
-    (2024), "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs".
+    (2024), "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs"; reflection after
+    Agrawal et al. (2025), "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning".
     """
 
     def __init__(
@@ -78,10 +90,9 @@ class Tune(Proposing):
         max_labeled_demos: int = 8,
         num_candidates: int = 32,
         num_instructions: int = 4,
+        num_wordings: int = 2,
         num_threads: int | None = None,
     ) -> None:
-        if num_candidates < 2:
-            raise UsageError(f"`num_candidates` is {num_candidates!r}; expected at least 2.")
         self.metric = metric
         self.prompt_model = prompt_model
         self.propose = propose
@@ -92,85 +103,103 @@ class Tune(Proposing):
         self.teacher_settings = teacher_settings
         self.max_bootstrapped_demos = max_bootstrapped_demos
         self.max_labeled_demos = max_labeled_demos
-        self.num_candidates = num_candidates
-        self.num_instructions = num_instructions
+        self.num_candidates: int = checked_whole("num_candidates", num_candidates, 2)
+        self.num_instructions = checked_whole("num_instructions", num_instructions, 0)
+        self.num_wordings = checked_whole("num_wordings", num_wordings, 0)
         self.num_threads = num_threads
         self._pool = Pool(max_bootstrapped_demos * 4, max_labeled_demos)
-        self.proposers = {"instructions": WriteInstructions()}
+        names = tuple(name for name in ADAPTERS if name != "tools") if self.adapters == "auto" else self.adapters
+        rest = (self.embedder, names, self.models, self.temperatures)
+        self._levers = Levers(self._pool, max_bootstrapped_demos, *rest)
+        self.proposers = {"instructions": WriteInstructions(), "wording": WriteWording(), "reflection": Reflect()}
 
-    # --- the stages: runs of the teacher, proposals, the race, and what can be dropped of the winner ---
+    # --- the stages: pre-flight, runs of the teacher, proposals, the race, and what can be dropped of the winner ---
 
     def init(self, brief: Brief) -> State:
-        """Return the first state: nothing run, nothing proposed."""
-        begun: State = {"pool": self._pool.start(brief), "spent": spending.start(), "race": None, "points": []}
-        return self._advanced(brief, {**begun, "texts": None if self._proposes() else {}, "pruned": None})
+        """Return the first state: nothing run, nothing proposed; the program as it is the only candidate."""
+        small = (self.prompt_model or current_lm()).capabilities.small
+        proposes = (self.prompt_model is not None or not small) if self.propose == "auto" else self.propose
+        awaited = proposes and drafts.jobs(brief, self.num_instructions, self.num_wordings)
+        begun: State = {"flight": preflight.start(), "pool": self._pool.start(brief), "spent": spending.start()}
+        begun |= {"texts": None if awaited else {}, "reflects": proposes and not small, "mutation": mutation.start()}
+        return {**begun, "members": [_member({})], "race": None, "pruning": None}
 
     def jobs(self, brief: Brief, state: State) -> list[Job]:
-        """Return the instructions to write, once the teacher has run."""
-        if state["texts"] is not None or self._pool.ask(brief, state["pool"]):
+        """Return what to write: once the teacher has run the first texts, later those that rewrite the best ones."""
+        if state["race"] is not None:
+            candidates = self._candidates(brief, state)
+            return mutation.jobs(brief, state["mutation"], candidates, race.means(state["race"]))
+        if state["texts"] is not None or self.ask(brief, state) or preflight.over(state["flight"]):
             return []
-        assert brief.student is not None
-        found = []
-        for path, signature in brief.signatures.items():
-            if brief.tunable(f"{path}.instructions".lstrip(".")):
-                shown = rows_of(signature, brief.stream("examples").sample(brief.trainset, min(5, len(brief.trainset))))
-                known = {
-                    "task": signature_text(signature),
-                    "program": program_text(brief.student, path),
-                    "examples": examples_text(shown),
-                }
-                tips = list(TIPS.values())
-                found += [
-                    Job("instructions", {**known, "tip": tips[i % len(tips)], "sample": i, "step": path})
-                    for i in range(self.num_instructions)
-                ]
-        return found
+        return drafts.jobs(brief, self.num_instructions, self.num_wordings)
 
     def done(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
-        """Take the instructions that were written."""
-        texts: dict[str, list[str]] = {}
-        for job, made in results:
-            if made is not None and made["instructions"].strip():
-                texts.setdefault(f"{job.inputs['step']}.instructions".lstrip("."), []).append(made["instructions"])
-        return self._advanced(brief, {**state, "texts": texts})
-
-    def _proposes(self) -> bool:
-        if self.propose != "auto":
-            return self.propose
-        return self.prompt_model is not None or not current_lm().capabilities.small
+        """Take what was written."""
+        if state["race"] is None:
+            return self._advanced(brief, {**state, "texts": drafts.taken(brief, results)})
+        return self._mutated(brief, state, results)
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
-        """Return the teacher's next rows; then the next block of the race."""
-        if state["race"] is None:
-            return self._pool.ask(brief, state["pool"])
-        return [] if self._perfect(state) else selection.trials(state["race"], self._candidates(brief, state))
+        """Return the pre-flight; the teacher's next rows; then the next block of the race."""
+        if state["race"] is not None:
+            running, numbers = _running(state)
+            candidates, parents = self._candidates(brief, state), [state["members"][c]["parent"] for c in numbers]
+            made_from = [None if parent is None else candidates[parent] for parent in parents]
+            return selection.trials(running, [candidates[c] for c in numbers], made_from)
+        if state["flight"]["scores"] is None:
+            (original,) = self._candidates(brief, state)
+            return preflight.trials(brief, state["flight"], original, selection.start(brief, 1)["rows"])
+        return [] if preflight.over(state["flight"]) else self._pool.ask(brief, state["pool"])
 
     def tell(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
-        """Fill the pool, or go on with the race."""
+        """Look at the pre-flight, fill the pool, or go on with the race."""
         state = {**state, "spent": spending.after(state["spent"], results)}
-        if state["race"] is None:
-            return self._advanced(brief, {**state, "pool": self._pool.tell(state["pool"], results)})
-        return self._advanced(brief, {**state, "race": selection.told(state["race"], results)})
+        if state["race"] is not None:
+            return self._advanced(brief, self._raced(brief, state, results))
+        if state["flight"]["scores"] is None:
+            state = {**state, "flight": preflight.told(results)}
+            return self._advanced(brief, self._noted(state, [(0, results[0][1])], [0]))
+        return self._advanced(brief, {**state, "pool": self._pool.tell(state["pool"], results)})
 
     def _advanced(self, brief: Brief, state: State) -> State:
         """Begin the race, let candidates join it, or drop from its winner what does not matter."""
-        if state["race"] is None:
-            if self._pool.ask(brief, state["pool"]) or state["texts"] is None:
-                return state
-            points = self._first(brief, state)
-            return {**state, "points": points, "race": selection.start(brief, len(points))}
-        if state["pruned"] is not None or self._perfect(state):
+        if preflight.over(state["flight"]):
             return state
-        if race.ask(state["race"]) and len(state["points"]) < self._most(brief, state):
-            return self._joined(state, self._proposed(brief, state))
-        if not race.ask(state["race"]):
-            return {**self._joined(state, self._simpler(brief, state)), "pruned": len(state["points"])}
-        return state
+        if state["race"] is None:
+            return (
+                state if self._pool.ask(brief, state["pool"]) or state["texts"] is None else self._begun(brief, state)
+            )
+        if race.ask(_running(state)[0]):
+            return state if state["pruning"] else self._opened(brief, state)
+        return self._pruned(brief, state)
 
-    def _joined(self, state: State, new: Sequence[Point]) -> State:
-        return {**state, "race": race.add(state["race"], len(new)), "points": [*state["points"], *new]}
+    def _begun(self, brief: Brief, state: State) -> State:
+        """Begin the race, in which the program as it is has been run on the first rows already."""
+        members = [_member(point) for point in self._first(brief, state)]
+        begun = race.credited(selection.start(brief, len(members)), 0, state["flight"]["scores"])
+        return {**state, "members": members, "race": begun}
 
-    # --- points of the space ---
+    def _raced(self, brief: Brief, state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
+        """Take a block of the race, or of the one that prunes its winner."""
+        running, numbers = _running(state)
+        asked = [c for c, _ in race.ask(running)]
+        found = [(numbers[c], own) for c, (_, own) in zip(asked, results, strict=False)]
+        axes = self._space(brief, state)
+        whole = {c: space.candidate(axes, state["members"][c]["point"]) for c, _ in found}
+        scores = [[o.score for o in mutation.fair(state["mutation"], whole[c], own)] for c, own in found]
+        running = race.tell(running, dict(zip(asked, scores, strict=False)))
+        if state["pruning"]:
+            return {**state, "pruning": {**state["pruning"], "race": running}}
+        return self._noted({**state, "race": running}, found, race.alive(running))
+
+    def _noted(self, state: State, found: Sequence[tuple[int, Sequence[Outcome]]], alive: Sequence[int]) -> State:
+        known = mutation.noted(state["mutation"], found, alive) if state["reflects"] else state["mutation"]
+        return {**state, "mutation": known}
+
+    def _joined(self, state: State, new: Sequence[State]) -> State:
+        return {**state, "race": race.add(state["race"], len(new)), "members": [*state["members"], *new]}
+
+    # --- candidates: points of the space ---
 
     def _first(self, brief: Brief, state: State) -> list[Point]:
         """Return the program as it is, and each lever by itself: every axis's first option, then every second, ..."""
@@ -178,7 +207,7 @@ class Tune(Proposing):
         here = space.origin(axes)
         alone = [(option, i, axis.name) for i, axis in enumerate(axes) for option in range(1, len(axis.options))]
         points = [{**here, name: option} for option, _, name in sorted(alone)]
-        return [here, *points[: self._most(brief, state) - 1]]
+        return [here, *points[: max(1, round(_FIRST * self._most(brief, state)) - 1)]]
 
     def _most(self, brief: Brief, state: State) -> int:
         """Return how many candidates there may be, so that the budget still tells them apart."""
@@ -187,109 +216,135 @@ class Tune(Proposing):
             return self.num_candidates
         return max(2, min(self.num_candidates, int(_OPENING * rollouts / selection.BLOCK)))
 
-    def _proposed(self, brief: Brief, state: State) -> list[Point]:
-        """Return combinations of what has done well."""
+    def _opened(self, brief: Brief, state: State) -> State:
+        """Let combinations of what has done well join, and have the best rewritten, where that can still pay."""
+        known, missing = state["race"], self._most(brief, state) - len(state["members"])
+        original, best = (race.means(known)[c] for c in (0, selection.leader(known)))
+        if missing < 1 or original is None or best is None or preflight.settled(brief, original, best):
+            return state
+        if state["reflects"]:
+            state = {**state, "mutation": mutation.chosen(brief, state["mutation"], known)}
         axes = self._space(brief, state)
-        missing = min(_WAVE, self._most(brief, state) - len(state["points"]))
-        known = [(p, s) for p, s in zip(state["points"], _edges(state["race"]), strict=True) if s is not None]
-        rng = brief.stream(f"proposals from {len(state['points'])}")
+        points = [{**space.origin(axes), **member["point"]} for member in state["members"]]
+        scored = [(p, s) for p, s in zip(points, race.edges(known), strict=True) if s is not None]
+        rng = brief.stream(f"proposals from {len(points)}")
         sizes = {axis.name: len(axis.options) for axis in axes}
-        return parzen.propose(sizes, [p for p, _ in known], [s for _, s in known], missing, rng)
+        most = min(_WAVE, max(0, missing - len(state["mutation"]["lessons"])))
+        new = parzen.propose(sizes, [p for p, _ in scored], [s for _, s in scored], most, rng)
+        return self._joined(state, [_member(point) for point in new if point not in points])
 
-    def _simpler(self, brief: Brief, state: State) -> list[Point]:
-        """Return the leader with one lever less, for each lever that it has."""
-        leader = state["points"][selection.leader(state["race"])]
-        pulled = [name for name, option in leader.items() if option]
-        fewer = [{**leader, name: 0} for name in pulled] if len(pulled) > 1 else []
-        return [point for point in fewer if point not in state["points"]]
+    def _mutated(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
+        """Let the candidates that were rewritten join: their texts are further options of the instructions."""
+        written = [made["instructions"] if made else None for _, made in results]
+        lessons, texts = state["mutation"]["lessons"], {**state["texts"]}
+        known = mutation.written(state["mutation"], written, self._candidates(brief, state))
+        for (job, _), text in zip(results, written, strict=True):
+            texts[job.inputs["step"]] = [*texts.get(job.inputs["step"], ()), *([text] if text else [])]
+        state = {**state, "mutation": known, "texts": texts}
+        axes = {axis.name: axis for axis in self._space(brief, state)}
+        for (job, _), lesson, text in zip(results, lessons, written, strict=True):
+            path = job.inputs["step"]
+            if path in axes and {path: text} in axes[path].options:
+                parent = state["members"][lesson["member"]]["point"]
+                point = {**space.origin(tuple(axes.values())), **parent, path: axes[path].options.index({path: text})}
+                if all(point != member["point"] for member in state["members"]):
+                    state = self._joined(state, [_member(point, lesson["member"])])
+        return state
+
+    def _pruned(self, brief: Brief, state: State) -> State:
+        """Take what the last versions of the winner have shown, and let the next ones run, where there is room."""
+        known, members, own = state["race"], state["members"], state["pruning"]
+        if own is None:
+            best = self._winner(state)
+            gained = pruning.gain(known["scores"][best], known["scores"][0], len(members))
+            own = pruning.start(best, gained, known["rows"], state["spent"]["rollouts"])
+        elif own["run"]:
+            own = pruning.told(own)
+        own, drops = pruning.wave(own, self._candidates(brief, state)[own["winner"]])
+        limits = [own["most"], spending.room(state["spent"], brief)]
+        room = min(limit for limit in limits if limit is not None) - state["spent"]["rollouts"]
+        drops = drops[: max(0, room // len(own["race"]["rows"]))]
+        new = [_member(members[own["winner"]]["point"], own["winner"], dropped) for dropped in drops]
+        own = pruning.joined(own, list(enumerate(drops, len(members))))
+        return {**state, "pruning": own, "members": [*members, *new]}
 
     def _space(self, brief: Brief, state: State) -> Space:
-        """Return the axes, the likeliest to pay first."""
-        axes = [self._demos(brief, state), *space.numbers(brief), *self._instructions(brief, state)]
-        axes += self._adapters(brief)
-        axes += space.each(brief, "lm", self.models)
-        axes += space.sampling(brief, "temperature", self.temperatures)
-        return space.sized(axes)
-
-    def _demos(self, brief: Brief, state: State) -> Axis:
-        """Return demo sets: picked for each input, labelled rows, and the teacher's runs, in order and drawn."""
-        kept, most = state["pool"]["kept"], self.max_labeled_demos
-        found: list[Candidate] = []
-        if self.embedder is not None:
-            found.append(picked(brief, kept, most, embedder=self.embedder))
-        found += [joined(labelled(brief, half, stream="half")) for half in [most // 2] if half]
-        found += self._pool.sets(brief, kept, _DRAWS, self.max_bootstrapped_demos)
-        distinct = [c for i, c in enumerate(found) if c and c not in found[:i]]
-        return Axis("demos", ({}, *distinct))
-
-    def _instructions(self, brief: Brief, state: State) -> list[Axis]:
-        return [Axis.of(path, brief.parameters[path].value, texts) for path, texts in (state["texts"] or {}).items()]
-
-    def _adapters(self, brief: Brief) -> Space:
-        """Return an axis for each predictor, without the adapter that it has by itself."""
-        if not self.adapters:
-            return ()
-        names = [n for n in ADAPTERS if n != "tools"] if self.adapters == "auto" else self.adapters
-        assert brief.student is not None
-        own = {resolve(p.adapter, (p.lm or current_lm()).capabilities).name for p in brief.student.predictors()}
-        return space.each(brief, "adapter", [name for name in names if name not in own or len(own) > 1])
+        return self._levers.axes(brief, state["pool"]["kept"], state["texts"] or {})
 
     def _candidates(self, brief: Brief, state: State) -> list[Candidate]:
+        """Return the values of all candidates: this is where points become candidates."""
         axes = self._space(brief, state)
-        return [space.candidate(axes, point) for point in state["points"]]
+        return [pruning.without(space.candidate(axes, m["point"]), m["dropped"]) for m in state["members"]]
 
     # --- the result ---
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the winner, and with it the runner-up where both have come to the end."""
+        """Return the winner; before the race, the runs so far; nothing where there is nothing to gain."""
+        if preflight.over(state["flight"]):
+            return []
         if state["race"] is None:
             return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
         return [self._candidates(brief, state)[self._winner(state)]]
 
     def _winner(self, state: State) -> int:
-        """Return the leader, or a simpler candidate that did as well on the same rows."""
+        """Return the leader, or a simpler candidate that did as well on the same rows; later what is left of it."""
+        if state["pruning"] is not None:
+            return int(state["pruning"]["now"])
         best = selection.leader(state["race"])
-        scores, means, points = state["race"]["scores"], race.means(state["race"]), state["points"]
+        scores, means, members = state["race"]["scores"], race.means(state["race"]), state["members"]
         rivals = [
             c for c in race.alive(state["race"]) if len(scores[c]) == len(scores[best]) and means[c] == means[best]
         ]
-        return min([best, *rivals], key=lambda c: sum(map(bool, points[c].values())))
+        return min([best, *rivals], key=lambda c: sum(map(bool, members[c]["point"].values())))
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
-        """Return the candidates with their scores, best first."""
-        return selection.ranked(state["race"], self._candidates(brief, state)) if state["race"] else []
+        """Return the candidates with their scores, the winner first."""
+        if state["race"] is None:
+            return []
+        candidates = self._candidates(brief, state)
+        found, winner = selection.ranked(state["race"], candidates), self._winner(state)
+        if winner >= len(state["race"]["scores"]):
+            pruned = pruning.scored(state["pruning"])
+            found = [Ranked(candidates[winner], *pruned), *found]
+        return sorted(found, key=lambda one: one.candidate != candidates[winner])
 
     def found(self, brief: Brief, state: State) -> list[str]:
-        """Say what the teacher gave, how the race went, which levers the winner pulls, and what there was to gain."""
-        lines = [told(state["pool"])]
+        """Say what there was to gain, what the teacher gave, how the race went, and what is left of its winner."""
+        lines = [preflight.line(brief, state["flight"])] if state["flight"]["scores"] is not None else []
+        if preflight.over(state["flight"]):
+            return lines
+        lines.append(told(state["pool"]))
         if state["race"] is None:
             return lines
-        lines += [selection.line(state["race"]), *self._headroom(state)]
-        point = state["points"][self._winner(state)]
-        levers = [f"{name} (option {option})" for name, option in point.items() if option]
-        return [*lines, f"levers of the winner: {', '.join(levers) or 'none, the program stays as it is'}"]
-
-    def _headroom(self, state: State) -> list[str]:
-        """Say what a program would score that is right wherever any candidate is: more is not to be had from these."""
-        scores = state["race"]["scores"]
-        first = len(scores[0])
-        rows = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(first)]
-        if not first or not all(rows):
-            return []
-        own, most = (sum(s or 0.0 for s in scores[0]) / first, sum(map(max, rows)) / first)
-        told = f"the program has {100 * own:.0f} %, the best candidate of each row {100 * most:.0f} %"
-        return [f"on the first {first} rows {told}"]
-
-    def _perfect(self, state: State) -> bool:
-        """Say whether the program as it is leaves nothing to gain, after a first block."""
-        mean = race.means(state["race"])[0]
-        return mean is not None and mean >= _PERFECT
+        lines += [selection.line(state["race"]), selection.headroom(state["race"])]
+        if state["mutation"]["written"]:
+            lines.append(f"{state['mutation']['written']} candidates rewritten by reflection")
+        candidates, winner = self._candidates(brief, state), self._winner(state)
+        lines.append(f"levers of the winner: {', '.join(candidates[winner]) or 'none, the program stays as it is'}")
+        if state["pruning"] is not None:
+            lines.append(pruning.line(state["pruning"], candidates[state["pruning"]["winner"]]))
+        return [line for line in lines if line]
 
     def rollouts(self, brief: Brief) -> tuple[int, int]:
-        """Return the fewest and the most rollouts, of pool and race together."""
-        few, many = self._pool.rollouts(brief)
-        least, most = race.rollouts(self.num_candidates, len(brief.trainset), selection.BLOCK)
-        return (few + min(2 * selection.BLOCK, least), many + most)
+        """Return the fewest and the most rollouts, of pre-flight, pool, race and pruning together."""
+        rows = len(brief.trainset)
+        _, pool = self._pool.rollouts(brief)
+        _, most = race.rollouts(self.num_candidates, rows, selection.BLOCK)
+        searched = pool + most + min(preflight.TWICE, rows)
+        return (min(preflight.ROWS, rows), searched + pruning.rollouts(searched, rows))
+
+
+def _member(point: Point, parent: int | None = None, dropped: Sequence[Any] = ()) -> State:
+    """Return a candidate as the state has it: its point, what it was made from, and the pieces that it drops."""
+    return {"point": point, "parent": parent, "dropped": list(dropped)}
+
+
+def _running(state: State) -> tuple[State, list[int]]:
+    """Return the race that is on, and the numbers of the candidates in it."""
+    own = state["pruning"]
+    if own is None:
+        return state["race"], list(range(len(state["members"])))
+    return own["race"], [own["winner"], *(c for c, _ in own["run"])]
 
 
 def _embedder(name: str | None) -> str | None:
@@ -297,13 +352,3 @@ def _embedder(name: str | None) -> str | None:
         return name
     known = all(importlib.util.find_spec(package) for package in ("wordllama", "tokenizers", "safetensors", "numpy"))
     return "local/wordllama" if known else None
-
-
-def _edges(state: Mapping[str, Any]) -> list[float | None]:
-    """Return by how much each candidate is ahead of the others on the rows that it was run on."""
-    scores = state["scores"]
-    longest = max(map(len, scores), default=0)
-    columns = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(longest)]
-    usual = [sum(column) / len(column) if column else 0.0 for column in columns]
-    ahead = [[s - usual[i] for i, s in enumerate(own) if s is not None] for own in scores]
-    return [sum(own) / len(own) if own else None for own in ahead]

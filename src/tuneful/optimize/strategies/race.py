@@ -65,6 +65,12 @@ def add(state: State, n: int) -> State:
     return {**state, "scores": [*state["scores"], *([] for _ in range(n))], "bets": [*state["bets"], *stakes]}
 
 
+def credited(state: State, candidate: int, scores: Sequence[float | None]) -> State:
+    """Return the race in which a candidate was run on the first rows before it began."""
+    known = [list(scores[: len(state["rows"])]) if c == candidate else own for c, own in enumerate(state["scores"])]
+    return {**state, "scores": known}
+
+
 def alive(state: State) -> list[int]:
     """Return the candidates that have not fallen."""
     out = {c for c, _ in state["fallen"]}
@@ -134,6 +140,15 @@ def means(state: State) -> list[float | None]:
     """Return the mean score of each candidate on the rows that it was run on; None where there is no score."""
     scored = [[s for s in own if s is not None] for own in state["scores"]]
     return [fmean(own) if own else None for own in scored]
+
+
+def edges(state: State) -> list[float | None]:
+    """Return by how much each candidate is ahead of the others on the rows that it was run on; None before any."""
+    scores = state["scores"]
+    columns = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(front(state))]
+    usual = [fmean(column) if column else 0.0 for column in columns]
+    ahead = [[s - usual[i] for i, s in enumerate(own) if s is not None] for own in scores]
+    return [fmean(own) if own else None for own in ahead]
 
 
 def ranking(state: State) -> list[int]:

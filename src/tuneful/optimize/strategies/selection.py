@@ -74,3 +74,18 @@ def line(state: State) -> str:
     n, full = len(state["scores"]), len(state["rows"])
     run = sum(map(len, state["scores"]))
     return f"{n} candidates raced over {full} rows: {len(state['fallen'])} stopped early, {run} of {n * full} rollouts"
+
+
+def headroom(state: State) -> str:
+    """Say what a program would score that is right wherever any candidate is: more is not to be had from these.
+
+    "" where no row is known of the first candidate, the program as it is.
+    """
+    scores = state["scores"]
+    first = len(scores[0])
+    rows = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(first)]
+    if not first or not all(rows):
+        return ""
+    own, most = (sum(s or 0.0 for s in scores[0]) / first, sum(map(max, rows)) / first)
+    told = f"the program has {100 * own:.0f} %, the best candidate of each row {100 * most:.0f} %"
+    return f"on the first {first} rows {told}"

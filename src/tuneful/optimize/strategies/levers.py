@@ -1,0 +1,78 @@
+"""Levers: all that may be chosen of a program, as the axes of one space, the likeliest to pay first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneful.adapters.select import resolve
+from tuneful.optimize import space
+from tuneful.optimize.propose.demos import joined, labelled, picked
+from tuneful.optimize.propose.drafts import steps, written_fields
+from tuneful.optimize.propose.wording import from_labels
+from tuneful.optimize.space import Axis, Space
+from tuneful.optimize.strategies.pool import Pool
+from tuneful.optimize.trial import Brief, Candidate
+from tuneful.program.lm import current_lm
+
+#: Demo sets that are drawn at random from the teacher's runs.
+_DRAWS = 6
+
+
+@dataclass(frozen=True)
+class Levers:
+    """What a user allows to be chosen. The names are those of `Tune`'s arguments."""
+
+    pool: Pool
+    max_bootstrapped_demos: int
+    embedder: str | None
+    adapters: Sequence[str]
+    models: Sequence[Any]
+    temperatures: Sequence[float]
+
+    def axes(self, brief: Brief, kept: Sequence[dict[str, Any]], texts: Mapping[str, Sequence[Any]]) -> Space:
+        """Return the axes.
+
+        Args:
+            brief: program and rows.
+            kept: the teacher's runs.
+            texts: instructions and words of fields that were written, by where they belong; see `drafts.jobs`.
+        """
+        axes = [self._demos(brief, kept), *space.numbers(brief)]
+        paths = steps(brief, "instructions").values()
+        axes += [Axis.of(path, brief.parameters[path].value, texts.get(path, ())) for path in paths]
+        axes += _wording(brief, texts)
+        axes += self._adapters(brief)
+        axes += space.each(brief, "lm", self.models)
+        axes += space.sampling(brief, "temperature", self.temperatures)
+        return space.sized(axes)
+
+    def _demos(self, brief: Brief, kept: Sequence[dict[str, Any]]) -> Axis:
+        """Return demo sets: picked for each input, labelled rows, and the teacher's runs, in order and drawn."""
+        most, found = self.pool.max_labeled_demos, list[Candidate]()
+        if self.embedder is not None:
+            found.append(picked(brief, kept, most, embedder=self.embedder))
+        found += [joined(labelled(brief, half, stream="half")) for half in [most // 2] if half]
+        found += self.pool.sets(brief, kept, _DRAWS, self.max_bootstrapped_demos)
+        distinct = [c for i, c in enumerate(found) if c and c not in found[:i]]
+        return Axis("demos", ({}, *distinct))
+
+    def _adapters(self, brief: Brief) -> Space:
+        """Return an axis for each predictor, without the adapter that it has by itself."""
+        if not self.adapters or brief.student is None:
+            return ()
+        own = {resolve(p.adapter, (p.lm or current_lm()).capabilities).name for p in brief.student.predictors()}
+        return space.each(brief, "adapter", [name for name in self.adapters if name not in own or len(own) > 1])
+
+
+def _wording(brief: Brief, texts: Mapping[str, Sequence[Any]]) -> list[Axis]:
+    """Return an axis for each field that a step writes: words that its labels suggest, and those that were written."""
+    axes = []
+    for step, path in steps(brief, "wording").items():
+        for field in written_fields(brief, step):
+            labels = [row[field.name] for row in brief.trainset if row.get(field.name) is not None]
+            words = [*from_labels(field, labels), *texts.get(f"{path}:{field.name}", ())]
+            options = [{path: {field.name: w}} for i, w in enumerate(words) if w not in words[:i]]
+            axes.append(Axis(f"{path}:{field.name}", ({}, *options)))
+    return axes
