@@ -3,10 +3,10 @@
     python examples/lean.py [--model local/smollm2] [--to MODEL] [--rows 60] [--calls 1500]
 
 The program says in which language a customer writes. How many words of the message it reads is a number of its own
-(`tf.Choice`): fewer words are fewer tokens. `tf.compile` searches demos, adapters, wording and that number together. With
-`minimize="prompt_tokens"` it returns the cheapest program that is not worse than the best one; `report.front` has the
-others, and `report.pick` takes one of them. With `--to` the compiled program moves to another model, where it is not
-worse there.
+(`tf.Choice`): fewer words are fewer tokens. `tf.compile` searches demos, adapters, wording and that number together.
+With `minimize="prompt_tokens"` it returns the cheapest program that is not worse than the best one; `report.front` has
+the others, and `report.pick` takes one of them. With `--to` the compiled program moves to another model, where it is
+not worse there.
 """
 
 import argparse
