@@ -131,7 +131,7 @@ class Tireless(Proposing):
         return {**state, "proposed": [*(state["proposed"] or ()), *(text for _, text in results)]}
 
     def ask(self, brief, state):
-        return [Trial({"instructions": state["proposed"][-2]}, tuple(range(5)))]
+        return [Trial({"instructions": f"{state['proposed'][-2]} {len(state['proposed'])}"}, tuple(range(5)))]
 
     def tell(self, brief, state, results):
         return {**state, "scores": [*(state["scores"] or ()), *(sum(o.score for o in own) for _, own in results)]}

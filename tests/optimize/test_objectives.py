@@ -157,3 +157,16 @@ def test_what_cannot_be_judged_is_refused_before_any_call(rows, metric):
         tf.LabeledFewShot(k=2).compile(
             tf.Predict("question -> answer"), trainset=rows(10), objectives=tf.Objectives("prompt_tokens")
         )
+
+
+def test_a_program_with_nothing_to_gain_still_becomes_cheaper(rows, metric):
+    lm = ScriptedLM(lambda request: f"[[ ## answer ## ]]\na{request.messages[-1].content.split('q')[-1].split()[0]}")
+    student = tf.Predict("question -> answer")
+    student.demos = rows(6, 900)
+    task = {"trainset": rows(60), "valset": rows(60, 100)}
+    with tf.context(lm=lm):
+        plain = tf.compile(student, metric=metric, **task, propose=False)
+        lean = tf.compile(student, metric=metric, **task, propose=False, objectives=tf.Objectives("prompt_tokens"))
+    assert plain.report.verdict == "nothing learned"
+    assert lean.report.verdict == "not worse"
+    assert not lean.demos

@@ -117,6 +117,7 @@ def test_the_embedded_model_counts_its_tokens_itself(rows, metric):
     [
         (lambda metric, lm: tf.COPRO(lm, metric, breadth=3, depth=2), ["instructions"]),
         (lambda metric, lm: tf.MIPROv2(metric, prompt_model=lm), ["data summary", "instructions"]),
+        (lambda metric, lm: tf.Tune(metric, prompt_model=lm, num_candidates=6), ["instructions", "wording"]),
         (lambda metric, lm: tf.AutoPrompt(metric, prompt_model=lm, breadth=2, depth=1), ["wording"]),
         (lambda metric, lm: tf.InferRules(metric=metric, prompt_model=lm, num_candidates=2), ["rules"]),
         (lambda metric, lm: tf.SIMBA(metric=metric, prompt_model=lm, max_steps=1, num_candidates=2), ["advice"]),

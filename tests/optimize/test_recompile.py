@@ -86,3 +86,32 @@ def test_it_needs_a_metric_or_a_teleprompter(rows, metric):
         tf.recompile(program, answering(1), trainset=rows(40))
     with pytest.raises(tf.UsageError, match="a `metric`, or a `teleprompter`"):
         tf.recompile(program, answering(1), trainset=rows(40), metric=metric, teleprompter=tf.Tune(metric))
+
+
+def test_what_the_earlier_search_found_good_is_tried_first(rows, metric, tmp_path):
+    """The runner-up of the old search is what the new model needs; the journal has it, the program does not."""
+
+    def answers(mark, model):
+        def answer(request):
+            number = int(request.messages[-1].content.rsplit("q", 1)[-1].split()[0].strip('"'))
+            right = (number * 37) % 100 < (95 if mark in request.messages[0].text else 30)
+            return f"[[ ## answer ## ]]\n{f'a{number}' if right else 'wrong'}"
+
+        return ScriptedLM(answer, model=model)
+
+    writes = ScriptedLM(lambda r: f"[[ ## instructions ## ]]\n{['Think.', 'Take care.'][r.sampling.rollout_id % 2]}")
+    old, new = answers("Think", "old"), answers("care", "new")
+    with tf.context(journal=tmp_path / "journal.sqlite"):
+        made = tf.COPRO(writes, metric, breadth=3, depth=1).compile(
+            tf.Predict("question -> answer").using(lm=old), trainset=rows(60), valset=rows(60, 100), run="first"
+        )
+        assert made.signature.instructions == "Think."
+        again = (
+            tf.Predict("question -> answer").using(lm=old).with_parameters({"instructions": "Think."})
+        )  # from a file
+        moved = tf.recompile(
+            again, new, trainset=rows(60), valset=rows(60, 100), metric=metric, history="first", run="second",
+            propose=False, adapters=(), embedder=None, max_bootstrapped_demos=0, max_labeled_demos=0,
+        )  # fmt: skip
+    assert moved.signature.instructions == "Take care."
+    assert moved.report.verdict == "not worse"

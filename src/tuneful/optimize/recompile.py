@@ -9,12 +9,19 @@ from tuneful.backends.budget import Budget
 from tuneful.errors import UsageError
 from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.recipes.tune import Tune
+from tuneful.optimize.report import CompileReport
 from tuneful.optimize.teleprompter import Teleprompter
+from tuneful.optimize.trial import Candidate
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
+from tuneful.program.runtime import settings
 from tuneful.spec.example import Example
+from tuneful.store.runs import Runs
 
 P = TypeVar("P", bound=Module)
+
+#: Candidates of each earlier run that the search on the new LM begins with.
+_EARLIER = 4
 
 
 def recompile(
@@ -30,12 +37,13 @@ def recompile(
     history: str | Sequence[str] = (),
     objectives: Objectives = NONE,
     seed: int = 0,
-    **settings: Any,
+    **tune: Any,
 ) -> P:
     """Return the program for another LM, where it is not worse there; otherwise the program as it was.
 
     A model is retired, or a cheaper one may do. What was compiled for the old one is tried on the new one as it is, and
-    beside it what a search on the new one finds, with the old program as the teacher: its answers become demos. The
+    beside it what a search on the new one finds. That search begins with the best candidates of the one that made the
+    program (and of the runs in `history`), and the old program is its teacher: its answers become demos. The
     verdict is a test of non-inferiority on held-out rows: "better", or "not worse" by more than `objectives.margin` (5
     points by default), returns the program on the new LM. Where that cannot be shown the program comes back with its
     old LM, and the report says how many rows would tell.
@@ -47,9 +55,9 @@ def recompile(
         trainset, valset, run, history, seed: as for `Teleprompter.compile`. With `history="name"` of the run that made
             the program, on the same rows, what the old LM said then is taken over, and costs nothing.
         metric: judges a run. Not needed beside a `teleprompter`, which brings its own.
-        teleprompter: what searches on the new LM; by default `Tune(metric, **settings)`.
+        teleprompter: what searches on the new LM; by default `Tune(metric, **tune)`.
         objectives: the margin, and what counts beside the metric.
-        settings: of `Tune`.
+        tune: further arguments of `Tune`.
 
     Raises:
         UsageError: neither a metric nor a teleprompter, or both.
@@ -68,8 +76,10 @@ def recompile(
     """
     if (metric is None) == (teleprompter is None):
         raise UsageError("`recompile` takes a `metric`, or a `teleprompter` that has one; give one of the two.")
-    chosen = teleprompter or Tune(metric, **settings)  # type: ignore[arg-type]  # checked above
-    return chosen.compile(
+    if teleprompter is None:
+        known = _earlier(compiled, (history,) if isinstance(history, str) else history)
+        teleprompter = Tune(metric, **{"earlier": known, **tune})  # type: ignore[arg-type]  # checked above
+    return teleprompter.compile(
         compiled.using(lm=LM(new_lm) if isinstance(new_lm, str) else new_lm),
         trainset=trainset,
         valset=valset,
@@ -81,3 +91,13 @@ def recompile(
         replaces=compiled,
         seed=seed,
     )
+
+
+def _earlier(compiled: Module, history: Sequence[str]) -> list[Candidate]:
+    """Return the best candidates of the search that made the program, and of runs of the journal."""
+    reports = [report] if (report := compiled.report) is not None else []
+    if history and settings.journal is not None:
+        with Runs(settings.journal) as runs:
+            kept = [run.report for name in history if (run := runs.named(name)) is not None]
+        reports += [CompileReport.from_json(body) for body in kept if body is not None]
+    return [one.candidate for report in reports for one in report.ranked[:_EARLIER] if one.candidate]

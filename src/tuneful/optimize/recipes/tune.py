@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -60,6 +61,8 @@ class Tune(Proposing):
         num_instructions: instructions that are proposed for each predictor.
         num_wordings: labels and descriptions that are proposed for each output field.
         num_threads: rollouts in flight; by default the setting.
+        earlier: candidates that an earlier run found good, which join from the beginning, as values by parameter path;
+            those that the program has no parameter for are left out.
 
     Raises:
         UsageError: an unknown adapter or model, or a number that is out of question.
@@ -92,6 +95,7 @@ class Tune(Proposing):
         num_instructions: int = 4,
         num_wordings: int = 2,
         num_threads: int | None = None,
+        earlier: Sequence[Candidate] = (),
     ) -> None:
         self.metric = metric
         self.prompt_model = prompt_model
@@ -107,9 +111,10 @@ class Tune(Proposing):
         self.num_instructions = checked_whole("num_instructions", num_instructions, 0)
         self.num_wordings = checked_whole("num_wordings", num_wordings, 0)
         self.num_threads = num_threads
+        self.earlier = [dict(candidate) for candidate in earlier]
         self._pool = Pool(max_bootstrapped_demos * 4, max_labeled_demos)
         names = tuple(name for name in ADAPTERS if name != "tools") if self.adapters == "auto" else self.adapters
-        rest = (self.embedder, names, self.models, self.temperatures)
+        rest = (self.embedder, names, self.models, self.temperatures, self.earlier)
         self._levers = Levers(self._pool, max_bootstrapped_demos, *rest)
         self.proposers = {"instructions": WriteInstructions(), "wording": WriteWording(), "reflection": Reflect()}
 
@@ -117,12 +122,17 @@ class Tune(Proposing):
 
     def init(self, brief: Brief) -> State:
         """Return the first state: nothing run, nothing proposed; the program as it is the only candidate."""
-        small = (self.prompt_model or current_lm()).capabilities.small
-        proposes = (self.prompt_model is not None or not small) if self.propose == "auto" else self.propose
+        small, proposes = self._small(), self._proposes()
         awaited = proposes and drafts.jobs(brief, self.num_instructions, self.num_wordings)
-        begun: State = {"flight": preflight.start(), "pool": self._pool.start(brief), "spent": spending.start()}
+        begun: State = {"flight": preflight.start(brief), "pool": self._pool.start(brief), "spent": spending.start()}
         begun |= {"texts": None if awaited else {}, "reflects": proposes and not small, "mutation": mutation.start()}
         return {**begun, "members": [_member({})], "race": None, "pruning": None}
+
+    def _small(self) -> bool:
+        return (self.prompt_model or current_lm()).capabilities.small
+
+    def _proposes(self) -> bool:
+        return self.propose if self.propose != "auto" else self.prompt_model is not None or not self._small()
 
     def jobs(self, brief: Brief, state: State) -> list[Job]:
         """Return what to write: once the teacher has run the first texts, later those that rewrite the best ones."""
@@ -157,7 +167,7 @@ class Tune(Proposing):
         if state["race"] is not None:
             return self._advanced(brief, self._raced(brief, state, results))
         if state["flight"]["scores"] is None:
-            state = {**state, "flight": preflight.told(results)}
+            state = {**state, "flight": preflight.told(state["flight"], results)}
             return self._advanced(brief, self._noted(state, [(0, results[0][1])], [0]))
         return self._advanced(brief, {**state, "pool": self._pool.tell(state["pool"], results)})
 
@@ -332,6 +342,14 @@ class Tune(Proposing):
         _, most = race.rollouts(self.num_candidates, rows, selection.BLOCK)
         searched = pool + most + min(preflight.TWICE, rows)
         return (min(preflight.ROWS, rows), searched + pruning.rollouts(searched, rows))
+
+    def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
+        """Return the calls of the model that proposes: none where the program as it is leaves nothing to gain."""
+        if not self._proposes():
+            return {}
+        written = Counter(job.name for job in drafts.jobs(brief, self.num_instructions, self.num_wordings))
+        rewritten = {} if self._small() else {"reflection": (0, self.num_candidates)}
+        return {**{name: (0, calls) for name, calls in written.items()}, **rewritten}
 
 
 def _member(point: Point, parent: int | None = None, dropped: Sequence[Any] = ()) -> State:

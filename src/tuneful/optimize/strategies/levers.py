@@ -13,7 +13,7 @@ from tuneful.optimize.propose.drafts import steps, written_fields
 from tuneful.optimize.propose.wording import from_labels
 from tuneful.optimize.space import Axis, Space
 from tuneful.optimize.strategies.pool import Pool
-from tuneful.optimize.trial import Brief, Candidate
+from tuneful.optimize.trial import Brief, Candidate, has_demos
 from tuneful.program.lm import current_lm
 
 #: Demo sets that are drawn at random from the teacher's runs.
@@ -30,6 +30,7 @@ class Levers:
     adapters: Sequence[str]
     models: Sequence[Any]
     temperatures: Sequence[float]
+    earlier: Sequence[Candidate] = ()
 
     def axes(self, brief: Brief, kept: Sequence[dict[str, Any]], texts: Mapping[str, Sequence[Any]]) -> Space:
         """Return the axes.
@@ -39,7 +40,7 @@ class Levers:
             kept: the teacher's runs.
             texts: instructions and words of fields that were written, by where they belong; see `drafts.jobs`.
         """
-        axes = [self._demos(brief, kept), *space.numbers(brief)]
+        axes = [self._earlier(brief), self._demos(brief, kept), *space.numbers(brief)]
         paths = steps(brief, "instructions").values()
         axes += [Axis.of(path, brief.parameters[path].value, texts.get(path, ())) for path in paths]
         axes += _wording(brief, texts)
@@ -48,9 +49,17 @@ class Levers:
         axes += space.sampling(brief, "temperature", self.temperatures)
         return space.sized(axes)
 
+    def _earlier(self, brief: Brief) -> Axis:
+        """Return what an earlier run found good: first among the axes, so that others go on top of it."""
+        known = [{path: value for path, value in c.items() if brief.tunable(path)} for c in self.earlier]
+        distinct = [c for i, c in enumerate(known) if c and c not in known[:i]]
+        return Axis("earlier", ({}, *distinct))
+
     def _demos(self, brief: Brief, kept: Sequence[dict[str, Any]]) -> Axis:
         """Return demo sets: picked for each input, labelled rows, and the teacher's runs, in order and drawn."""
         most, found = self.pool.max_labeled_demos, list[Candidate]()
+        if brief.objectives.minimized and brief.student is not None and has_demos(brief.student):
+            found.append({path: [] for path in steps(brief, "demos").values()})
         if self.embedder is not None:
             found.append(picked(brief, kept, most, embedder=self.embedder))
         found += [joined(labelled(brief, half, stream="half")) for half in [most // 2] if half]

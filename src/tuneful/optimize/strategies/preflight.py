@@ -3,8 +3,9 @@
 They come before anything else is paid for, and are the first rollouts of the race. A program that leaves nothing to
 gain is left as it is; where there is something, it is said whether the held-out rows could tell it from noise.
 
-The state is JSON: `scores` on the first rows of the race, and `again`, those of a second run of some of them, which
-says how much of a difference between two candidates is chance; there is none where sampling is greedy.
+The state is JSON: `ends`, whether a program that leaves nothing to gain ends the search; `scores` on the first rows of
+the race; and `again`, those of a second run of some of them, which says how much of a difference between two candidates
+is chance: there is none where sampling is greedy.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ ROWS, TWICE = 32, 16
 PERFECT = 0.995
 
 
-def start() -> State:
-    """Return the state in which nothing was run."""
-    return {"scores": None, "again": []}
+def start(brief: Brief) -> State:
+    """Return the state in which nothing was run. Where costs count, a perfect program may still become cheaper."""
+    return {"ends": not brief.objectives.minimized, "scores": None, "again": []}
 
 
 def trials(brief: Brief, state: State, candidate: Candidate, rows: Sequence[int]) -> list[Trial]:
@@ -49,10 +50,10 @@ def trials(brief: Brief, state: State, candidate: Candidate, rows: Sequence[int]
     return found
 
 
-def told(results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
+def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> State:
     """Return the state after the results of the trials."""
     first, *again = [[o.score for o in outcomes] for _, outcomes in results]
-    return {"scores": first, "again": again[0] if again else []}
+    return {**state, "scores": first, "again": again[0] if again else []}
 
 
 def greedy(program: Module) -> bool:
@@ -69,7 +70,7 @@ def greedy(program: Module) -> bool:
 def over(state: State) -> bool:
     """Say whether there is nothing to gain."""
     scores = _scored(state)
-    return bool(scores) and fmean(scores) >= PERFECT
+    return bool(scores) and bool(state["ends"]) and fmean(scores) >= PERFECT
 
 
 def tellable(brief: Brief, score: float, noise: float = 0.0) -> float | None:
