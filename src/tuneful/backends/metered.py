@@ -151,7 +151,7 @@ class Metered(Wrapper):
             usage.completion_tokens,
             cost,
             reasoning_tokens=usage.reasoning_tokens,
-            seconds=time.perf_counter() - begun,
+            seconds=usage.seconds or time.perf_counter() - begun,  # a backend with a queue of its own knows better
         )
         named = _phase.get()
         for meter in charged:

@@ -16,10 +16,11 @@ from tuneful.wire.request import Request
 def can_say(request: Request, answer: str) -> bool:
     """Say whether an answer to a request is one that its grammar and its stop texts let through.
 
-    Grammars in Lark are tried out where llguidance is installed (it comes with the extra `finetune`); other forms
-    (GBNF, JSON schemas) hold no more than the types, which are checked when a step is written.
+    Grammars in Lark are tried out where llguidance is installed (it comes with the extra `finetune`). Those of
+    llama.cpp's server (GBNF) are not: no trainer's base is asked there. JSON schemas hold no more than the types, which
+    are checked when a step is written.
     """
-    if any(answer.find(stop, 0, -len(stop)) >= 0 for stop in request.sampling.stop if stop):
+    if any(stop and stop in answer.removesuffix(stop) for stop in request.sampling.stop):
         return False  # cut off before its end
     grammar = request.grammar or ""
     if not grammar.startswith("%llguidance") or importlib.util.find_spec("llguidance") is None:

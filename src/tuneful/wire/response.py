@@ -23,7 +23,8 @@ class Usage:
         retries: attempts that failed before a request was answered.
         hits: requests that the response cache answered: they are no calls, and cost nothing.
         reasoning_tokens: tokens of thoughts, where the provider counts them.
-        seconds: time spent waiting for the model, added up over calls that may have run side by side.
+        seconds: time spent waiting for the model, added up over calls that may have run side by side; of the embedded
+            model, the time from when a call had its turn.
     """
 
     calls: int = 0

@@ -403,6 +403,17 @@ async def test_requests_behind_two_prompts_are_all_answered_and_most_is_served_f
     assert sum(r.usage.recomputed_tokens for r in found) < 0.5 * sent
 
 
+@needs_model
+async def test_the_seconds_of_a_call_are_those_of_its_turn_not_of_the_queue():
+    fresh = tf.LM("local/smollm2", slots=1, max_tokens=8, cache=False)
+    await fresh.complete(Request((user("Hello."),)))  # loads
+    begun = time.monotonic()
+    found = await asyncio.gather(*(fresh.complete(Request((user(f"Write about {i}."),))) for i in range(6)))
+    whole = time.monotonic() - begun
+    assert all(r.usage.seconds > 0 for r in found)
+    assert sum(r.usage.seconds for r in found) <= whole * 1.1
+
+
 @pytest.mark.model
 async def test_a_text_under_a_grammar_ends_where_the_model_ends_it():
     from tuneful.wire.messages import assistant, system

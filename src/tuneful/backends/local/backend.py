@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -103,10 +104,16 @@ class LocalBackend(Backend):
             loop.call_soon_threadsafe(heard.put_nowait, chunk)
 
         body = self._body(request)
+        begun: list[float] = []
+
+        def complete() -> None:
+            begun.append(time.perf_counter())  # a slot is free: what it waited for the others is not this call's
+            engine.complete(body, pass_on, cancelled, self._timeout_s, self._lora, self._lora_scale)
+
         call = asyncio.wrap_future(
             engine.slots.submit_behind(
                 (self._lora, self._lora_scale, request.messages[: request.stable]),
-                lambda: engine.complete(body, pass_on, cancelled, self._timeout_s, self._lora, self._lora_scale),
+                complete,
             )
         )
         call.add_done_callback(lambda _: heard.put_nowait(None))
@@ -120,7 +127,9 @@ class LocalBackend(Backend):
             cancelled.set()
             call.cancel()  # where it still waits it is not begun
         # The model is named here: the engine would name the file, with its path.
-        yield replace(reader.finish(), model=self.model)
+        response = reader.finish()
+        usage = replace(response.usage, seconds=time.perf_counter() - begun[0])
+        yield replace(response, usage=usage, model=self.model)
 
     def _body(self, request: Request) -> dict[str, Any]:
         body = to_body(request, self.model)
