@@ -35,7 +35,7 @@ _BET = 0.5
 _RICH = 1e12
 
 
-def start(n_candidates: int, rows: Sequence[int], *, block: int, alpha: float = 0.1) -> State:
+def start(n_candidates: int, rows: Sequence[int], *, block: int, alpha: float = 0.25) -> State:
     """Return a race at its beginning.
 
     Args:
