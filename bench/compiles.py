@@ -117,6 +117,7 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
         return Counted(model, **{"api_base": api_base, "num_retries": 0, "temperature": 0.0, **settings}, **key)
 
     dspy.configure(lm=lm(max_tokens=task.max_tokens), adapter=dspy.ChatAdapter(), num_threads=options["in_flight"])
+    dspy.configure(max_errors=10**9)  # by default ten answers that it cannot read end a compile with an exception
     student, trainset = task.program(dspy, []), rows_of(dspy, task, task.demos(options["rows"], seed))
     begun = time.perf_counter()
     with redirect_stdout(sys.stderr):  # its bars and prints: the figures have a line of their own

@@ -123,7 +123,6 @@ def tuneful(task, recipe, seed, model, api_base, budget, options):
 
 def dspy(task, recipe, seed, model, api_base, budget, options):
     def compiled(dspy, student, trainset, lm):
-        dspy.configure(max_errors=10**9)
         if recipe == "uncompiled":
             return student, ""
         try:

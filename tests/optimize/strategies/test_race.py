@@ -165,3 +165,15 @@ def test_those_who_join_late_have_to_catch_up():
     state = race.add(state, 1)
     assert not race.level(state)
     assert race.level(race.tell(state, {2: [1.0, 1.0]}))
+
+
+def test_where_not_all_can_be_run_on_all_rows_the_better_half_goes_on():
+    state = race.start(4, range(40), block=10)
+    state = race.tell(state, {c: [float(i < 4 + c) for i in range(10)] for c in range(4)})
+    assert race.halved(state, None) == state
+    assert race.halved(state, 120) == state  # there is room for all
+    half = race.halved(state, 119)
+    assert race.alive(half) == [2, 3]
+    assert race.halved(half, 0) == half  # the last two are told apart as far as it goes
+    late = race.add(state, 1)
+    assert race.halved(late, 0) == late  # one still catches up

@@ -200,6 +200,8 @@ class Tune(Proposing):
         running = race.tell(running, dict(zip(asked, scores, strict=False)))
         if state["pruning"]:
             return {**state, "pruning": {**state["pruning"], "race": running}}
+        room = spending.room(state["spent"], brief)
+        running = race.halved(running, None if room is None else room - state["spent"]["rollouts"])
         return self._noted({**state, "race": running}, found, race.alive(running))
 
     def _noted(self, state: State, found: Sequence[tuple[int, Sequence[Outcome]]], alive: Sequence[int]) -> State:

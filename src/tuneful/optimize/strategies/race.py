@@ -120,6 +120,22 @@ def tell(state: State, scores: Mapping[int, Sequence[float | None]]) -> State:
     return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(down))]}
 
 
+def halved(state: State, left: int | None) -> State:
+    """Return the race without its worse half, where so many rollouts cannot run all who are in it on all rows.
+
+    Better that the better half is told apart on more rows than that all stop together. Nobody is dropped while some
+    still catch up, nor of two; None is no limit. Asked after each look, the field halves until it fits: successive
+    halving (Karnin et al., "Almost Optimal Exploration in Multi-Armed Bandits", 2013). What is dropped so was not
+    shown to be worse: no error control holds for it.
+    """
+    racing = alive(state)
+    needed = sum(len(state["rows"]) - len(state["scores"][c]) for c in racing)
+    if left is None or needed <= left or len(racing) <= 2 or not level(state):
+        return state
+    out = sorted(c for c in ranking(state)[: len(racing)][-(len(racing) // 2) :])
+    return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in out)]}
+
+
 def played(state: State, known: Sequence[Sequence[float | None]]) -> State:
     """Return the race after all looks for which the scores are known already.
 
