@@ -6,7 +6,8 @@ A seed draws `--rows` of train. The peer compiles on them as it comes; tuneful c
 as many tokens as the peer did (without a peer: no limit). Both ask one llama.cpp server with the settings of the
 embedded model (llama_server.py), greedy, with the same `max_tokens` and a response cache that is empty at the start of
 each compile; what a cache serves is no token. Every run is a process of its own. Then the programs answer the same
-`--test` rows of dev, which no compile has seen.
+`--test` rows of dev, which no compile has seen. `--out` keeps each run as a line of JSON, and what stands there is not
+run again: a stopped bench goes on.
 
 `score` is the mean over the seeds, with its 95 % interval over them (Student's t); `gain` is that against the program
 before the compile, and `against` that against the peer, both paired by seed. tuneful has two rows: what `compile`
@@ -165,35 +166,58 @@ class Bench:
         self.case("tuneful", "tuneful", recipe, seed, tokens, None)
 
     def case(self, name, case, recipe, seed, tokens, python):
-        own = model_of(self.chosen, peer=bool(python))
-        load = {"task": self.task.name, "recipe": recipe, "seed": seed, "model": own, "api_base": self.api_base}
-        limit = {} if python else {"tokens": tokens}
-        found = run_case(__file__, case, {**load, **limit, "options": self.options}, python)
-        if "skipped" in found:
-            print(f"{recipe}, {name}: {found['skipped']}", flush=True)
-            return None
-        for kind in ANSWERS:
-            shown = found.get(kind) or found["returned"]
-            label = f"{name} {kind}" if case == "tuneful" else name
-            if kind == "candidate" and (case == "dspy" or recipe in ("uncompiled", "LabeledFewShot", "Ensemble")):
-                continue
-            row = self.rows.setdefault((recipe, label), {"scores": {}, "tokens": [], "answer": [], "seconds": []})
-            row["scores"][seed] = score_of(self.task, shown["answers"])
-            row["tokens"].append(found["tokens"])
-            row["answer"].append(shown["tokens"] / len(shown["answers"]))
-            row["seconds"].append(found["seconds"])
-            row.setdefault("verdicts", Counter())[found["verdict"]] += 1
-            self.keep({"task": self.task.name, "recipe": recipe, "who": label, "seed": seed, "budget": tokens,
-                       "score": row["scores"][seed], **{k: v for k, v in found.items() if k not in ANSWERS},
-                       "statuses": shown["statuses"], "tokens_per_answer": row["answer"][-1]})  # fmt: skip
-        return found
+        """Return a run's first line, from `--out` where it stands there; the figures of all join the table."""
+        run = {"model": self.chosen.model, **self.options, "task": self.task.name, "recipe": recipe, "seed": seed}
+        labels = (name,) if case == "dspy" else tuple(f"{name} {kind}" for kind in ANSWERS)
+        found = self.known({**run, "budget": tokens}, labels)
+        if not found:
+            own = model_of(self.chosen, peer=bool(python))
+            load = {"task": self.task.name, "recipe": recipe, "seed": seed, "model": own, "api_base": self.api_base}
+            limit = {} if python else {"tokens": tokens}
+            made = run_case(__file__, case, {**load, **limit, "options": self.options}, python)
+            if "skipped" in made:
+                print(f"{recipe}, {name}: {made['skipped']}", flush=True)
+                return None
+            alone = case == "dspy" or recipe in ("uncompiled", "LabeledFewShot", "Ensemble")
+            found = [
+                self.line({**run, "budget": tokens}, label, made, made.get(kind) or made["returned"])
+                for label, kind in zip(labels, ANSWERS, strict=False)
+                if kind == "returned" or not alone
+            ]
+        for line in found:
+            self.add(line)
+        return found[0]
 
-    def keep(self, line):
-        print(f"{line['task']}, {line['recipe']}, seed {line['seed']}, {line['who']}: {line['score']:.1f} %, "
-              f"{line['tokens']:,} tokens {line['verdict']} {line['stop_reason']}", flush=True)  # fmt: skip
+    def known(self, run, labels):
+        """Return the lines of `--out` that are of this run."""
+        if not (self.chosen.out and self.chosen.out.exists()):
+            return []
+        lines = [json.loads(line) for line in self.chosen.out.read_text("utf-8").splitlines()]
+        return [line for line in lines if line["who"] in labels and run.items() <= line.items()]
+
+    def line(self, run, label, made, shown):
+        """Return the figures of a run, and keep them."""
+        figures = {
+            "score": score_of(self.task, shown["answers"]),
+            **{k: v for k, v in made.items() if k not in ANSWERS},
+        }
+        each = shown["tokens"] / len(shown["answers"])
+        line = {**run, "who": label, **figures, "statuses": shown["statuses"], "tokens_per_answer": each}
         if self.chosen.out:
             with self.chosen.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"model": self.chosen.model, **self.options, **line}) + "\n")
+                file.write(json.dumps(line) + "\n")
+        return line
+
+    def add(self, line):
+        print(f"{line['task']}, {line['recipe']}, seed {line['seed']}, {line['who']}: {line['score']:.1f} %, "
+              f"{line['tokens']:,} tokens {line['verdict']} {line['stop_reason']}", flush=True)  # fmt: skip
+        empty = {"scores": {}, "tokens": [], "answer": [], "seconds": [], "verdicts": Counter()}
+        row = self.rows.setdefault((line["recipe"], line["who"]), empty)
+        row["scores"][line["seed"]] = line["score"]
+        row["tokens"].append(line["tokens"])
+        row["answer"].append(line["tokens_per_answer"])
+        row["seconds"].append(line["seconds"])
+        row["verdicts"][line["verdict"]] += 1
 
     def show(self):
         print(f"\n{self.task.name}: {self.chosen.rows} of train, {self.chosen.test} of dev, {self.chosen.seeds} seeds")
