@@ -34,7 +34,16 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.reserve import Reserve
-from tuneful.optimize.task import SMALLEST_SPLIT, Task, check_history, check_rows, check_student, check_teacher, split
+from tuneful.optimize.task import (
+    LARGEST_HOLD_OUT,
+    SMALLEST_SPLIT,
+    Task,
+    check_history,
+    check_rows,
+    check_student,
+    check_teacher,
+    split,
+)
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.concurrency import gather_bounded, in_flight
@@ -80,6 +89,7 @@ class Loop:
         self._watch, self._first = Watch(len(self.search)), FIRST_ITEMS
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
+        self.rows = [*self.held_out, *self._further_rows()]
         self.task.objectives.check(self.student, self.original, compared=self.compares)
         self._accounted: set[str] = set()
 
@@ -189,7 +199,7 @@ class Loop:
 
     def _kept(self) -> int:
         """Return the rollouts that the comparison takes."""
-        return (max(1, len(self._finalists())) + 1) * len(self.held_out)
+        return (max(1, len(self._finalists())) + 1) * len(self.rows)
 
     # --- running ---
 
@@ -271,22 +281,30 @@ class Loop:
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run original and candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.original, *(self.student.with_parameters(c) for c in candidates)]
-        with self.chronicle.during("comparison", len(programs) * len(self.held_out), len(programs) - 1):
+        with self.chronicle.during("comparison", len(programs) * len(self.rows), len(programs) - 1):
             size = max(BLOCK, await self._in_flight(self.student))
-            for start in range(0, len(self.held_out), size):
-                block = self.held_out[start : start + size]
+            for start in range(0, len(self.rows), size):
+                block = range(start, min(start + size, len(self.rows)))
                 finished = [await self._run_block(block, program) for program in programs]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
                 self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
                 means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
-                _log.info("comparison: %d of %d held-out rows: %s", len(records[0]), len(self.held_out), means)
+                _log.info("comparison: %d of %d rows: %s", len(records[0]), len(self.rows), means)
 
-    async def _run_block(self, block: Sequence[Example], program: Module) -> list[Mapping[str, Any]]:
-        identity = fingerprint(program)
+    def _further_rows(self) -> Sequence[Example]:
+        """Return search rows that are compared on too: none where the search has chosen by them."""
+        if not self.compares or self.recipe.selects or self.task.valset is not None:
+            return ()
+        return self.search[: max(0, LARGEST_HOLD_OUT - len(self.held_out))]
 
-        async def one(example: Example) -> Mapping[str, Any]:
-            return await self._record(program, identity, example, Trial({}, ()))
+    async def _run_block(self, block: Sequence[int], program: Module) -> list[Mapping[str, Any]]:
+        own = fingerprint(program)
+
+        async def one(index: int) -> Mapping[str, Any]:
+            example = self.rows[index]
+            ready = program if index < len(self.held_out) else _without_own_demos(program, example)
+            return await self._record(ready, own if ready is program else fingerprint(ready), example, Trial({}, ()))
 
         with sharing():
             return await gather_bounded(block, one, await self._in_flight(program))
@@ -318,7 +336,7 @@ class Loop:
         return Evidence(
             plan=self.planned,
             phases=self.meter.by_phase(),
-            pairs=paired(self.held_out, *compared),
+            pairs=paired(self.rows, *compared),
             curve=self.chronicle.curve,
             tried=tried,
             demos=self.chronicle.demos(self.brief, verdict.candidate),
@@ -358,7 +376,7 @@ class Loop:
             search=self.search,
             rollouts=self.recipe.rollouts(self.brief),
             proposals=self.recipe.proposals(self.brief),
-            compared=len(self.held_out) if self.metric is not None else 0,
+            compared=len(self.rows) if self.metric is not None else 0,
             calls_per_run=calls_per_run,
         )
 
@@ -375,6 +393,7 @@ class Loop:
             replayed=told.replayed.total(),
             search_rows=len(self.search),
             held_out_rows=len(self.held_out),
+            compared_rows=len(self.rows),
             data_hash=self._data_hash(),
             models=[m for m in told.models if m],
             ranked=self.recipe.ranked(self.brief, self.state),

@@ -45,6 +45,8 @@ class CompileReport:
         seconds: wall time of this process's part.
         replayed: rollouts that were read from the journal instead of run.
         search_rows, held_out_rows: how many rows there were of each.
+        compared_rows: how many rows original and candidates were compared on: the held-out ones, and where the search
+            has chosen nothing by their scores, search rows too, each without the demos that were made from it.
         data_hash: hash of all rows, in order.
         models: names of the models that answered.
         ranked: candidates that were scored on the search rows, best first; see `top`.
@@ -84,6 +86,7 @@ class CompileReport:
     run: str | None = None
     taken_over: dict[str, int] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence, repr=False)
+    compared_rows: int = 0
     weighed: list[Weighed] = field(default_factory=list, repr=False)
     objectives: Objectives = NONE
 
@@ -204,7 +207,9 @@ class CompileReport:
         elif self.weighed and self.best is not None:
             lines.append(f"  each run   {self._each_run()}")
         lines += [f"  search     {line}" for line in self.found]
-        lines.append(f"  rows       {self.search_rows} to search on, {self.held_out_rows} held out")
+        further = self.compared_rows - self.held_out_rows
+        more = f"; compared on {further} of the search rows too, which nothing was chosen by" if further > 0 else ""
+        lines.append(f"  rows       {self.search_rows} to search on, {self.held_out_rows} held out{more}")
         if self.comparison is not None:
             lines.append(f"  power      {power_line(self.comparison.n, self.comparison.spread)}")
         lines.append(f"  spent      {usage_line(self.usage)}, {self.seconds:.1f} s")

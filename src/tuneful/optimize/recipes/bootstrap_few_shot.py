@@ -38,6 +38,8 @@ class BootstrapFewShot(Teleprompter):
     turned down only where the predictor is asked again.
     """
 
+    selects = False
+
     def __init__(
         self,
         metric: Callable[..., Any] | Module | None = None,

@@ -47,6 +47,8 @@ class KNNFewShot(Teleprompter):
     for all rows; each predictor looks for what is like its own inputs, not the program's.
     """
 
+    selects = False
+
     def __init__(
         self,
         k: int,
