@@ -28,6 +28,7 @@ from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
 from tuneful.optimize.identity import fingerprint, hash_of, key_of, metric_fingerprint
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
+from tuneful.optimize.leave_out import without_own_demos
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
@@ -235,7 +236,7 @@ class Loop:
 
         async def one(index: int) -> Outcome:
             example = self.brief.trainset[index]
-            ready = _without_own_demos(program, example) if trial.leave_out else program
+            ready = without_own_demos(program, example) if trial.leave_out else program
             identity = own if ready is program else fingerprint(ready)
             record = await self._record(ready, identity, example, trial)
             steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
@@ -303,7 +304,7 @@ class Loop:
 
         async def one(index: int) -> Mapping[str, Any]:
             example = self.rows[index]
-            ready = program if index < len(self.held_out) else _without_own_demos(program, example)
+            ready = program if index < len(self.held_out) else without_own_demos(program, example)
             return await self._record(ready, own if ready is program else fingerprint(ready), example, Trial({}, ()))
 
         with sharing():
@@ -419,20 +420,3 @@ def _brief(loop: Loop) -> Brief:
         held_out=len(loop.held_out),
         objectives=loop.task.objectives,
     )
-
-
-def _without_own_demos(program: Module, example: Example) -> Module:
-    """Return the program without the demos that hold the example's own inputs."""
-    own = example.inputs().to_dict()
-
-    def is_own(demo: Mapping[str, Any] | Example) -> bool:
-        shared = [k for k in own if k in demo]
-        return bool(shared) and all(Example(demo).to_dict()[k] == own[k] for k in shared)
-
-    if not any(is_own(d) for p in program.predictors() for d in (*p.demos, *p.demo_pool.rows)):
-        return program
-    copy = program.deepcopy()
-    for predictor in copy.predictors():
-        predictor.demos = [d for d in predictor.demos if not is_own(d)]
-        predictor.demo_pool = predictor.demo_pool.without(is_own)
-    return copy
