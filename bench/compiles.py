@@ -61,7 +61,7 @@ def by_tuneful(task, seed, model, api_base, options, compiled):
     asked = lm(max_tokens=task.max_tokens)
     asked.probe()
     tf.configure(lm=asked, cache="cache.sqlite", num_threads=options["in_flight"], adapter=options["adapter"])
-    student, trainset = task.program(tf, []), rows_of(tf, task, task.demos(options["rows"], seed))
+    student, trainset = task.program(tf, []), rows_of(tf, task, task.train(options["rows"], seed))
     begun = time.perf_counter()
     with tf.track_usage() as meter:
         program = compiled(tf, student, trainset, lm)
@@ -118,7 +118,7 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
 
     dspy.configure(lm=lm(max_tokens=task.max_tokens), adapter=dspy.ChatAdapter(), num_threads=options["in_flight"])
     dspy.configure(max_errors=10**9)  # by default ten answers that it cannot read end a compile with an exception
-    student, trainset = task.program(dspy, []), rows_of(dspy, task, task.demos(options["rows"], seed))
+    student, trainset = task.program(dspy, []), rows_of(dspy, task, task.train(options["rows"], seed))
     begun = time.perf_counter()
     with redirect_stdout(sys.stderr):  # its bars and prints: the figures have a line of their own
         program, stopped = compiled(dspy, student, trainset, lm)

@@ -78,6 +78,12 @@ class Task:
         random.Random(seed).shuffle(found)
         return found[:count]
 
+    def train(self, count, seed=0):
+        """Return a sample of train as it comes, each row with one accepted answer."""
+        found = self._read("train")
+        random.Random(seed).shuffle(found)
+        return [{**row, self.output: first(row[self.output])} for row in found[:count]]
+
     def demos(self, count, seed=0):
         """Return a sample of train, with as many of each label as of any other where there are labels."""
         found = self._read("train")
