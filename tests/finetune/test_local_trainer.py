@@ -381,12 +381,20 @@ def test_two_trainings_at_once_do_not_disturb_each_others_chance(tiny_llama, cou
 
     with ThreadPoolExecutor(2) as threads:
         together = [future.result() for future in [threads.submit(of, f"{seed}", seed) for seed in (1, 2)]]
-    begun = threading.Event()
+    begun, tried = threading.Event(), threading.Event()
+
+    def hold(_):
+        begun.set()
+        assert tried.wait(60)  # it is not done before the other has had to wait for it
+
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(of, "first", 1, progress=lambda _: begun.set())
-        begun.wait(60)
-        with pytest.raises(tf.TrainingStopped, match="waited for another one"):
-            of("second", 2, stop=lambda: True)
+        first = threads.submit(of, "first", 1, progress=hold)
+        assert begun.wait(60)
+        try:
+            with pytest.raises(tf.TrainingStopped, match="waited for another one"):
+                of("second", 2, stop=lambda: True)
+        finally:
+            tried.set()
         alone = first.result()
 
     assert together[0].digest == alone.digest
@@ -424,7 +432,7 @@ heard = []
 tuned = tf.LocalTrainer(False, learning_rate=3e-3, epochs=0.5, device="cpu", threads=1).train(
     learned, base, folder=Path(folder), held_out=held_out, progress=heard.append
 )
-print(len(heard), tuned.digest)
+sys.stdout.write(f"{len(heard)} {tuned.digest}\\n")  # in one piece: two processes write
 """
 
 
