@@ -287,10 +287,10 @@ def test_the_graph_finds_nearly_what_the_exact_search_finds(tmp_path):
     for index in (built, tf.Dense.load(tmp_path / "index", embed)):
         assert index._graph is not None
         queries = list(table)[2900:]
-        shared = [len({p.id for p in index(q, k=10)} & {p.id for p in exact(q, k=10)}) for q in queries]
-        assert np.mean(shared) > 9.5
-        best, same = index(queries[0], k=1)[0], exact(queries[0], k=1)[0]
-        assert best.score == pytest.approx(same.score, abs=1e-6)
+        found = [({p.id: p.score for p in index(q, k=10)}, {p.id: p.score for p in exact(q, k=10)}) for q in queries]
+        assert np.mean([len(near.keys() & best.keys()) for near, best in found]) > 9.5
+        for near, best in found:  # which ones it misses is chance: several threads build it
+            assert all(near[i] == pytest.approx(best[i], abs=1e-6) for i in near.keys() & best.keys())
 
 
 def test_large_corpora_are_searched_in_a_graph_where_nobody_says(monkeypatch):
