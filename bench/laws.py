@@ -2,9 +2,10 @@
 
 python bench/laws.py [--runs 200] [--only random] [--candidates 8] [--seconds 180]
 
-Every run is a compile on a simulated model. Noise: nothing helps, base 50 %, a fifth of the chance is the row's own.
-Gain: showing any demo adds 15 points, and so does a phrase that one of three proposals is. 60 rows to search on, and
-200 held out, as by default from 400 rows on; for noise 40 and 60, since its rate does not depend on their number.
+Teleprompters have their default sizes; `--candidates` makes all of them search through about as many. Every run is a
+compile on a simulated model. Noise: nothing helps, base 50 %, a fifth of the chance is the row's own. Gain: showing any
+demo adds 15 points, and so does a phrase that one of three proposals is. 60 rows to search on, and 200 held out, as by
+default from 400 rows on; for noise 40 and 60, since its rate does not depend on their number.
 """
 
 import argparse
@@ -43,24 +44,28 @@ def written(request):
     return "\n\n".join(f"[[ ## {name} ## ]]\n{advice if name == 'advice' else text}" for name in asked)
 
 
-def teleprompters(candidates):
+def teleprompters(n):
+    """Return each teleprompter by its name: of default size, or with about `n` candidates."""
     writer = ScriptedLM(written)
+
+    def size(**arguments):
+        return arguments if n else {}
+
+    random = size(num_candidate_programs=n)
     return {
         "BootstrapFewShot": tf.BootstrapFewShot(metric=exact),
-        "BootstrapFewShotWithRandomSearch": tf.BootstrapFewShotWithRandomSearch(
-            metric=exact, num_candidate_programs=candidates
-        ),
-        "BootstrapFewShotWithOptuna": tf.BootstrapFewShotWithOptuna(metric=exact, num_candidate_programs=candidates),
+        "BootstrapFewShotWithRandomSearch": tf.BootstrapFewShotWithRandomSearch(metric=exact, **random),
+        "BootstrapFewShotWithOptuna": tf.BootstrapFewShotWithOptuna(metric=exact, **random),
         "KNNFewShot": tf.KNNFewShot(k=4, vectorizer=by_number, metric=exact),
-        "COPRO": tf.COPRO(writer, exact, breadth=max(2, candidates // 3), depth=3),
-        "AutoPrompt": tf.AutoPrompt(exact, writer, breadth=max(2, candidates // 2), depth=2),
-        "InferRules": tf.InferRules(exact, num_candidates=candidates, prompt_model=writer, max_labeled_demos=0),
-        "MIPROv2": tf.MIPROv2(exact, writer, num_candidates=6, num_trials=candidates),
+        "COPRO": tf.COPRO(writer, exact, **size(breadth=max(2, n // 3), depth=3)),
+        "AutoPrompt": tf.AutoPrompt(exact, writer, **size(breadth=max(2, n // 2), depth=2)),
+        "InferRules": tf.InferRules(exact, prompt_model=writer, max_labeled_demos=0, **size(num_candidates=n)),
+        "MIPROv2": tf.MIPROv2(exact, writer, **size(num_candidates=6, num_trials=n)),
         "SIMBA": tf.SIMBA(
-            metric=exact, bsize=20, num_candidates=4, max_steps=max(1, candidates // 4), prompt_model=writer
+            metric=exact, prompt_model=writer, **size(bsize=20, num_candidates=4, max_steps=max(1, n // 4))
         ),
-        "GEPA": tf.GEPA(exact, reflection_lm=writer, max_metric_calls=20 * candidates),
-        "Tune": tf.Tune(exact, prompt_model=writer, adapters=(), embedder=None, num_candidates=candidates),
+        "GEPA": tf.GEPA(exact, reflection_lm=writer, **size(max_metric_calls=20 * n)),
+        "Tune": tf.Tune(exact, prompt_model=writer, adapters=(), embedder=None, **size(num_candidates=n)),
     }
 
 
@@ -75,12 +80,12 @@ def main():
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--runs", type=int, default=200)
     asked.add_argument("--only", default="", help="teleprompters whose name contains this")
-    asked.add_argument("--candidates", type=int, default=16)
+    asked.add_argument("--candidates", type=int, default=0, help="of each; 0: its default size")
     asked.add_argument("--skip", choices=["noise", "gain"])
     asked.add_argument("--first", type=int, default=0, help="seed of the first run (default 0)")
     asked.add_argument("--seconds", type=float, default=float("inf"), help="begin no run of a teleprompter after these")
     given = asked.parse_args()
-    print(f"{given.runs} runs, {given.candidates} candidates\n")
+    print(f"{given.runs} runs, {given.candidates or 'default'} candidates\n")
     print("| | original kept on noise | gain found | s |\n|---|--:|--:|--:|")
     for name, teleprompter in teleprompters(given.candidates).items():
         if given.only.lower() not in name.lower():

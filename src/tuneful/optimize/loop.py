@@ -15,26 +15,24 @@ from typing import Any, TypeVar
 
 from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
-from tuneful.backends.metered import current_phase, metered
+from tuneful.backends.metered import metered
 from tuneful.errors import BudgetExceeded, TunefulError
 from tuneful.evaluate.duplicates import warn_of_duplicates
-from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
+from tuneful.evaluate.evaluate import Watch
 from tuneful.evaluate.metric import Metric
-from tuneful.evaluate.remote import rollouts_in_flight, sharing
-from tuneful.evaluate.rollout import Row, roll_out
+from tuneful.evaluate.remote import sharing
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
-from tuneful.optimize.identity import fingerprint, hash_of, key_of, metric_fingerprint
+from tuneful.optimize.identity import hash_of
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
-from tuneful.optimize.leave_out import without_own_demos
 from tuneful.optimize.plan import Plan
 from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
-from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.reserve import Reserve
+from tuneful.optimize.runner import Runner
 from tuneful.optimize.task import (
     LARGEST_HOLD_OUT,
     SMALLEST_SPLIT,
@@ -48,13 +46,11 @@ from tuneful.optimize.task import (
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.concurrency import gather_bounded, in_flight
-from tuneful.program.module import Module
 from tuneful.program.portal import portal
-from tuneful.program.runtime import context, current_cache, rollout, settings
+from tuneful.program.runtime import context, current_cache, settings
 from tuneful.program.teaching import as_taught, taught_paths
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
-from tuneful.wire.response import Usage
 
 T = TypeVar("T")
 
@@ -82,17 +78,14 @@ class Loop:
         self.teacher = (self.task.teacher or self.student).deepcopy()
         self.taught = taught_paths(self.teacher, self.student)
         self.brief = _brief(self)
-        check_rows(self.task, run=self.recipe.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
+        check_rows(self.task, run=self.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
         check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
-        self.metric_identity = metric_fingerprint(self.recipe.metric)
         self.meter = Meter(self.task.budget)
         self.reserve = Reserve(self.meter)
-        self._watch, self._first = Watch(len(self.search)), FIRST_ITEMS
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
         self.rows = [*self.held_out, *self._further_rows()]
         self.task.objectives.check(self.student, self.original, compared=self.compares)
-        self._accounted: set[str] = set()
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
@@ -117,6 +110,8 @@ class Loop:
         records: list[list[Mapping[str, Any]]] = []
         with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
             check_history(self.journal, self.task)
+            goals, watch = self.task.objectives, Watch(len(self.search))
+            self.runner = Runner(self.recipe, self.metric, goals, watch, self.meter, self.chronicle, self.journal)
             reason = await self._until_stopped("search", self._search()) or self.curtailed
             finalists = await portal.in_thread(self._finalists)
             if finalists and self.compares and not self.stop.requested:
@@ -220,73 +215,29 @@ class Loop:
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
-    async def _in_flight(self, program: Module) -> int:
-        return await rollouts_in_flight(self.recipe.num_threads, program)
-
     async def _run(self, trial: Trial) -> list[Outcome]:
         owner = self.student if trial.who == "student" else self.teacher
         known = owner.parameters()
         program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
+        rows = [(self.brief.trainset[i], trial.leave_out) for i in trial.rows]
         ambient = self.recipe.teacher_settings if trial.who == "teacher" else None
         with context(**(ambient or {})):  # before the fingerprint: the settings decide who answers
-            return await self._run_rows(trial, program)
-
-    async def _run_rows(self, trial: Trial, program: Module) -> list[Outcome]:
-        own = fingerprint(program)
-
-        async def one(index: int) -> Outcome:
-            example = self.brief.trainset[index]
-            ready = without_own_demos(program, example) if trial.leave_out else program
-            identity = own if ready is program else fingerprint(ready)
-            record = await self._record(ready, identity, example, trial)
+            records = await self.runner.records(program, rows, trial)
+        found = []
+        for i, record in zip(trial.rows, records, strict=True):
             steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
-            return Outcome(index, record["score"], record["status"], steps, record)
-
-        with sharing():
-            return await gather_bounded(trial.rows, one, await self._in_flight(program))
-
-    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
-        """Return the record of a rollout, from the journal or by running it, as the objectives judge it.
-
-        Failures of the infrastructure are not kept, so that a resumed run tries them again.
-        """
-        key = key_of(identity, self.metric_identity, example, trial)
-        again = False
-        record = self.journal.read(key)
-        if record is None and (other := self.journal.of_others(key)) is not None:
-            record = taken_over(other[1], other[0])
-            self.journal.write(key, record)
-        if record is None:
-            with rollout(trial.sample):
-                row = await roll_out(
-                    program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
-                )
-            self._look_at(row)
-            record = to_record(row)
-            if row.status != "infra_error":
-                self.journal.write(key, record)
-        elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
-            self.chronicle.replayed[record.get("from", "")] += 1
-            self.meter.restore(Usage(**record["usage"]), current_phase())
-        self._accounted.add(key)
-        judged = self.task.objectives.judged(record)
-        self.chronicle.record(judged, again=again)
-        return judged
-
-    def _look_at(self, row: Row) -> None:
-        """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
-        if self._first:
-            self._first -= 1
-            self._watch.add(row)
+            found.append(Outcome(i, record["score"], record["status"], steps, record))
+        return found
 
     async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
         """Run original and candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.original, *(self.student.with_parameters(c) for c in candidates)]
         with self.chronicle.during("comparison", len(programs) * len(self.rows), len(programs) - 1):
-            size = max(BLOCK, await self._in_flight(self.student))
-            for start in range(0, len(self.rows), size):
-                block = range(start, min(start + size, len(self.rows)))
-                finished = [await self._run_block(block, program) for program in programs]
+            rows = [(row, i >= len(self.held_out)) for i, row in enumerate(self.rows)]
+            size = max(BLOCK, await self.runner.in_flight(self.student))
+            for start in range(0, len(rows), size):
+                block = rows[start : start + size]
+                finished = [await self.runner.records(program, block, Trial({}, ())) for program in programs]
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
                 self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
@@ -298,17 +249,6 @@ class Loop:
         if not self.compares or self.recipe.selects or self.task.valset is not None:
             return ()
         return self.search[: max(0, LARGEST_HOLD_OUT - len(self.held_out))]
-
-    async def _run_block(self, block: Sequence[int], program: Module) -> list[Mapping[str, Any]]:
-        own = fingerprint(program)
-
-        async def one(index: int) -> Mapping[str, Any]:
-            example = self.rows[index]
-            ready = program if index < len(self.held_out) else without_own_demos(program, example)
-            return await self._record(ready, own if ready is program else fingerprint(ready), example, Trial({}, ()))
-
-        with sharing():
-            return await gather_bounded(block, one, await self._in_flight(program))
 
     # --- deciding ---
 

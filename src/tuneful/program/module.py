@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,14 +13,14 @@ from tuneful.program import state, streaming
 from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.constraint import Backtrack, Retracing
 from tuneful.program.events import Event
-from tuneful.program.parameter import Parameter, Tunable
+from tuneful.program.parameter import Parameter, Tunable, frozen_test, pattern_of
 from tuneful.program.portal import portal
 from tuneful.program.runtime import inspect_history
 from tuneful.program.trace import current_recorder, recording
+from tuneful.program.tree import Part, parts_in, substituted, walk
 from tuneful.program.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
-from tuneful.spec.tool_form import ToolForm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from tuneful.program.rendered import Rendered
 
 
-class Module:
+class Module(Part):
     """A program or a part of one.
 
     Declare the parts in `__init__` (modules as attributes, in lists, tuples or dicts, nested as you like; your own
@@ -207,7 +206,7 @@ class Module:
 
     def named_sub_modules(self) -> list[tuple[str, Module]]:
         """Return every part with its path, this module itself first under "". A shared part counts once."""
-        return list(_walk(self, "", set()))
+        return list(walk(self))
 
     def named_predictors(self) -> list[tuple[str, Predict[Any]]]:
         """Return the predictors, the leaves that ask a model, with their paths."""
@@ -230,7 +229,7 @@ class Module:
         new: dict[int, Any] = {id(p): function(p) for p in self.predictors()}
         for _, module in self.named_sub_modules():
             for name, value in module.__dict__.items():
-                module.__dict__[name] = _substituted(value, new)
+                module.__dict__[name] = substituted(value, new)
         found: Self = new.get(id(self), self)
         return found
 
@@ -239,9 +238,10 @@ class Module:
     def parameters(self) -> dict[str, Parameter]:
         """Return everything that a teleprompter may set, by path: see `Parameter`. Frozen ones are marked."""
         found: dict[str, Parameter] = {}
-        for path, module in self.named_sub_modules():
+        parts = self.named_sub_modules()
+        for path, module in parts:
             prefix = f"{path}." if path else ""
-            frozen = _frozen_test(self, path)
+            frozen = frozen_test(parts, path)
             for name, (kind, value, space) in module._own_parameters().items():
                 full = prefix + name
                 found[full] = Parameter(full, kind, value, frozen(full), space)
@@ -290,7 +290,7 @@ class Module:
         """
         known = self.parameters()
         for pattern in patterns:
-            if not any(_glob(pattern).fullmatch(path) for path in known):
+            if not any(pattern_of(pattern).fullmatch(path) for path in known):
                 raise UsageError(
                     f"`{pattern}` matches no parameter.{nearest(pattern, known)} There are: {', '.join(known)}."
                 )
@@ -312,7 +312,7 @@ class Module:
             try:
                 twin.__dict__[name] = copy.deepcopy(value, memo)
             except TypeError as error:  # a connection, a lock: there is one of it
-                if any(_parts(value, name, set())):
+                if any(parts_in(value, name, set())):
                     raise UsageError(
                         f"`{name}` of {type(self).__name__} holds modules beside something that cannot be copied "
                         f"({error}). Keep the two in attributes of their own."
@@ -430,57 +430,3 @@ def _with_trace(result: Any, trace: Any) -> Any:
     if isinstance(result, Prediction):
         result.__dict__["_trace"] = trace
     return result
-
-
-def _walk(module: Module, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield path, module
-    for name, value in module.__dict__.items():
-        yield from _parts(value, f"{path}.{name}" if path else name, seen)
-
-
-def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-    if isinstance(value, Module):
-        yield from _walk(value, path, seen)
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _parts(item, f"{path}[{i}]", seen)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _parts(item, f"{path}[{key!r}]", seen)
-    elif isinstance(value, ToolForm):  # a module may be a tool
-        yield from _parts(getattr(value, "func", None), path, seen)
-
-
-def _substituted(value: Any, new: Mapping[int, Module]) -> Any:
-    """Return `value` with each part that `new` knows by its id exchanged; lists and dicts are changed in place."""
-    if isinstance(value, Module):
-        return new.get(id(value), value)
-    if isinstance(value, list):
-        value[:] = [_substituted(item, new) for item in value]
-    elif isinstance(value, dict):
-        value.update({key: _substituted(item, new) for key, item in value.items()})
-    elif isinstance(value, tuple):
-        parts = [_substituted(item, new) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    elif isinstance(value, ToolForm) and isinstance(func := getattr(value, "func", None), Module):
-        vars(value)["func"] = new.get(id(func), func)
-    return value
-
-
-def _frozen_test(root: Module, path: str) -> Callable[[str], bool]:
-    """Return a test for paths below `path`: whether a `freeze` on the way from the root covers them."""
-    patterns: list[tuple[str, re.Pattern[str]]] = []
-    for owner_path, module in root.named_sub_modules():
-        inside = owner_path in ("", path) or path.startswith((f"{owner_path}.", f"{owner_path}["))
-        if inside:
-            prefix = f"{owner_path}." if owner_path else ""
-            patterns += [(prefix, _glob(p)) for p in module.__dict__.get("_frozen", ())]
-    return lambda full: any(p.fullmatch(full.removeprefix(prefix)) is not None for prefix, p in patterns)
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern in which only `*` is special, so that `steps[0]` means what it says."""
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -124,3 +125,24 @@ def checked_whole(name: str, value: Any, least: int = 1) -> Any:
     if isinstance(plain, bool) or not isinstance(plain, int) or plain < least:
         raise UsageError(f"`{name}` is {plain!r}; expected a whole number of at least {least}.")
     return value
+
+
+def frozen_test(modules: Sequence[tuple[str, Any]], path: str) -> Callable[[str], bool]:
+    """Return a test for paths below `path`: whether a `freeze` on the way from the root covers them.
+
+    Args:
+        modules: the modules of a program with their paths, the root first.
+        path: that of the module whose parameters are asked about.
+    """
+    patterns: list[tuple[str, re.Pattern[str]]] = []
+    for owner_path, module in modules:
+        inside = owner_path in ("", path) or path.startswith((f"{owner_path}.", f"{owner_path}["))
+        if inside:
+            prefix = f"{owner_path}." if owner_path else ""
+            patterns += [(prefix, pattern_of(p)) for p in module.__dict__.get("_frozen", ())]
+    return lambda full: any(p.fullmatch(full.removeprefix(prefix)) is not None for prefix, p in patterns)
+
+
+def pattern_of(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern in which only `*` is special, so that `steps[0]` means what it says."""
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))
