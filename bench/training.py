@@ -24,7 +24,7 @@ from tuneful.backends.transformers.chat import ChatTokens
 from tuneful.backends.transformers.quiet import quiet
 from tuneful.finetune import TrainingExample, TunedModel
 from tuneful.finetune.base_model import find_base
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import system, user
 from tuneful.wire.request import Request, Sampling
 

@@ -14,7 +14,7 @@ import tuneful as tf
 @pytest.fixture(autouse=True)
 def no_cache() -> Iterator[None]:
     """Answers are cached by default; a test that wants that says so."""
-    from tuneful.program import runtime
+    from tuneful.program.running import runtime
 
     before = runtime.settings.cache
     tf.configure(cache=False)

@@ -108,23 +108,30 @@ if TYPE_CHECKING:
     from tuneful.optimize.recompile import recompile
     from tuneful.optimize.report import CompileReport
     from tuneful.optimize.teleprompter import Teleprompter
-    from tuneful.program.callback import BaseCallback, Callback
-    from tuneful.program.colbert import ColBERTv2
-    from tuneful.program.compile_progress import CompileProgress
     from tuneful.program.constraint import Assert, Suggest
-    from tuneful.program.embedder import Embedder
-    from tuneful.program.events import FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
-    from tuneful.program.knn import KNN
+    from tuneful.program.demos.knn import KNN
     from tuneful.program.lm import LM
     from tuneful.program.module import Module
     from tuneful.program.parameter import Choice, Integer, Parameter, Real
     from tuneful.program.predict import Predict
-    from tuneful.program.reranker import Reranker
-    from tuneful.program.runtime import configure, context, inspect_history, settings, track_usage
-    from tuneful.program.streaming import streamify
-    from tuneful.program.tool import Tool
-    from tuneful.program.tool_calls import ToolCalls
+    from tuneful.program.running.runtime import configure, context, inspect_history, settings, track_usage
+    from tuneful.program.tools.tool import Tool
+    from tuneful.program.tools.tool_calls import ToolCalls
     from tuneful.program.trace import Trace
+    from tuneful.program.vectors.colbert import ColBERTv2
+    from tuneful.program.vectors.embedder import Embedder
+    from tuneful.program.vectors.reranker import Reranker
+    from tuneful.program.watching.callback import BaseCallback, Callback
+    from tuneful.program.watching.compile_progress import CompileProgress
+    from tuneful.program.watching.events import (
+        FieldEnded,
+        FieldPiece,
+        FieldStarted,
+        Finished,
+        ReasoningPiece,
+        Retracted,
+    )
+    from tuneful.program.watching.streaming import streamify
     from tuneful.retrieval.bm25 import BM25
     from tuneful.retrieval.dense import Dense
     from tuneful.retrieval.late_interaction import LateInteraction
@@ -212,22 +219,29 @@ _HOMES = {
     "tuneful.optimize.recompile": ("recompile",),
     "tuneful.optimize.report": ("CompileReport",),
     "tuneful.optimize.teleprompter": ("Teleprompter",),
-    "tuneful.program.callback": ("BaseCallback", "Callback"),
-    "tuneful.program.colbert": ("ColBERTv2",),
-    "tuneful.program.compile_progress": ("CompileProgress",),
+    "tuneful.program.watching.callback": ("BaseCallback", "Callback"),
+    "tuneful.program.vectors.colbert": ("ColBERTv2",),
+    "tuneful.program.watching.compile_progress": ("CompileProgress",),
     "tuneful.program.constraint": ("Assert", "Suggest"),
-    "tuneful.program.embedder": ("Embedder",),
-    "tuneful.program.events": ("FieldEnded", "FieldPiece", "FieldStarted", "Finished", "ReasoningPiece", "Retracted"),
-    "tuneful.program.knn": ("KNN",),
+    "tuneful.program.vectors.embedder": ("Embedder",),
+    "tuneful.program.watching.events": (
+        "FieldEnded",
+        "FieldPiece",
+        "FieldStarted",
+        "Finished",
+        "ReasoningPiece",
+        "Retracted",
+    ),
+    "tuneful.program.demos.knn": ("KNN",),
     "tuneful.program.lm": ("LM",),
     "tuneful.program.module": ("Module",),
     "tuneful.program.parameter": ("Choice", "Integer", "Parameter", "Real"),
     "tuneful.program.predict": ("Predict",),
-    "tuneful.program.reranker": ("Reranker",),
-    "tuneful.program.runtime": ("configure", "context", "inspect_history", "settings", "track_usage"),
-    "tuneful.program.streaming": ("streamify",),
-    "tuneful.program.tool": ("Tool",),
-    "tuneful.program.tool_calls": ("ToolCalls",),
+    "tuneful.program.vectors.reranker": ("Reranker",),
+    "tuneful.program.running.runtime": ("configure", "context", "inspect_history", "settings", "track_usage"),
+    "tuneful.program.watching.streaming": ("streamify",),
+    "tuneful.program.tools.tool": ("Tool",),
+    "tuneful.program.tools.tool_calls": ("ToolCalls",),
     "tuneful.program.trace": ("Trace",),
     "tuneful.retrieval.bm25": ("BM25",),
     "tuneful.retrieval.dense": ("Dense",),

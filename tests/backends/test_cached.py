@@ -187,7 +187,7 @@ async def test_the_budget_of_the_one_who_asked_first_stops_nobody_else(cache):
     async def crowd():  # in the loop of the model, so that all join before the budget is asked
         return await asyncio.gather(poor(), *[model.lm.complete(HELLO) for _ in range(5)], return_exceptions=True)
 
-    from tuneful.program.portal import portal
+    from tuneful.program.running.portal import portal
 
     found = await portal.bring(crowd())
     assert isinstance(found[0], tf.BudgetExceeded)

@@ -11,7 +11,7 @@ import tuneful as tf
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import metered
 from tuneful.evaluate import remote, sending, worker
-from tuneful.program.executor import Engine
+from tuneful.program.running.executor import Engine
 from tuneful.testing import Landscape, ScriptedLM, SimulatedLM
 
 

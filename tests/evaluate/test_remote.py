@@ -9,7 +9,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.evaluate import worker
-from tuneful.program.runtime import rollout
+from tuneful.program.running.runtime import rollout
 from tuneful.testing import DummyLM, Landscape, ScriptedLM, SimulatedLM
 
 

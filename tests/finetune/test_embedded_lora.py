@@ -7,7 +7,7 @@ from tuneful.backends.local.find import is_available
 from tuneful.backends.transformers.chat import ChatTokens
 from tuneful.finetune.training_folder import TrainingFolder
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import system, user
 from tuneful.wire.request import Request, Sampling
 

@@ -14,7 +14,7 @@ import pytest
 import tuneful as tf
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
 from tuneful.finetune.tuned_model import TunedModel
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request, Sampling
 

@@ -18,8 +18,8 @@ from tuneful.finetune import remote, worker
 from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
 from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
-from tuneful.program.executor import Engine
-from tuneful.program.portal import portal
+from tuneful.program.running.executor import Engine
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import user
 
 DATA = TrainingSet(tuple(TrainingExample("", (user(f"q{i}"),), f"a{i}") for i in range(8)))

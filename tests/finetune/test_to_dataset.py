@@ -9,7 +9,7 @@ from tuneful.evaluate.rollout import roll_out
 from tuneful.finetune.from_steps import from_steps
 from tuneful.finetune.to_dataset import to_dataset
 from tuneful.optimize.record import to_record
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.testing import DummyLM, ScriptedLM
 
 

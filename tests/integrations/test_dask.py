@@ -254,7 +254,7 @@ def dying(marker):
 
 def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(address, tmp_path, caplog):
     from tuneful.finetune import TrainingExample, TrainingSet, remote
-    from tuneful.program.portal import portal
+    from tuneful.program.running.portal import portal
     from tuneful.wire.messages import user
 
     data = TrainingSet(tuple(TrainingExample("", (user(f"q{i}"),), "a") for i in range(4)))

@@ -50,7 +50,7 @@ class Async(Sync):
 
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch):
-    from tuneful.program import runtime
+    from tuneful.program.running import runtime
 
     monkeypatch.setattr(runtime, "_configured", {"cache": None})
     monkeypatch.delenv(CONTENT_VARIABLE, raising=False)

@@ -13,7 +13,7 @@ import pytest
 import tuneful as tf
 from tuneful.evaluate.rollout import Row
 from tuneful.optimize.record import to_record
-from tuneful.program.demo_pool import DemoPool
+from tuneful.program.demos.demo_pool import DemoPool
 from tuneful.testing import DummyLM, ScriptedLM, calls, check_module
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.response import Choice, Response

@@ -97,7 +97,7 @@ def test_an_unknown_field_and_other_results_are_said():
 
 
 def test_a_repetition_of_it_has_samples_of_its_own():
-    from tuneful.program.runtime import rollout
+    from tuneful.program.running.runtime import rollout
 
     lm = DummyLM(said("a", "b", "a", "b"))
     vote = tf.SelfConsistency("question -> answer", n=2).using(lm=lm)

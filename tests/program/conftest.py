@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneful.program import runtime
+from tuneful.program.running import runtime
 
 _file = Path(__file__).parents[1] / "backends" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("loopback_for_programs", _file)

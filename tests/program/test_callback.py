@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tuneful as tf
-from tuneful.program.callback import BaseCallback, Callback, current_call_id
+from tuneful.program.watching.callback import BaseCallback, Callback, current_call_id
 from tuneful.testing import ScriptedLM
 
 ANSWER = "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
@@ -390,7 +390,7 @@ class Broken(Callback):
 
 def test_a_hook_that_raises_breaks_nothing_and_is_logged_once_aloud(recorder, lm, caplog):
     tf.configure(callbacks=[Broken(), recorder])
-    with caplog.at_level(logging.DEBUG, "tuneful.program.callback"):
+    with caplog.at_level(logging.DEBUG, "tuneful.program.watching.callback"):
         assert [Sync()(question="x?").answer for _ in range(3)] == ["yes"] * 3
 
     assert [r.levelname for r in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]

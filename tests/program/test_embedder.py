@@ -9,8 +9,8 @@ import pytest
 
 import tuneful as tf
 from tuneful.backends.local import find as local
-from tuneful.program import embedder as embedder_module
-from tuneful.program.embedder import Embedder
+from tuneful.program.vectors import embedder as embedder_module
+from tuneful.program.vectors.embedder import Embedder
 
 np = pytest.importorskip("numpy")
 

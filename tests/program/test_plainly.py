@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import tuneful as tf
-from tuneful.program.portal import Plainly, portal
+from tuneful.program.running.portal import Plainly, portal
 from tuneful.testing import ScriptedLM
 
 LOOP = "tuneful-loop"

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import tuneful as tf
-from tuneful.program.portal import Portal
+from tuneful.program.running.portal import Portal
 from tuneful.testing import ScriptedLM
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")

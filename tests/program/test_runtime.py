@@ -12,7 +12,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.backends.metered import phase
-from tuneful.program import runtime
+from tuneful.program.running import runtime
 from tuneful.testing import ScriptedLM
 
 
@@ -398,7 +398,7 @@ def test_looking_at_the_history_while_it_grows_does_no_harm():
 
 
 def test_attempts_of_attempts_are_repetitions_of_their_own():
-    from tuneful.program.runtime import attempt, current_rollout, rollout
+    from tuneful.program.running.runtime import attempt, current_rollout, rollout
 
     seen = []
     for repetition in range(3):

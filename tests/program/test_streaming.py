@@ -16,8 +16,8 @@ from tuneful.backends.base import Backend
 from tuneful.backends.budget import Meter
 from tuneful.backends.local import find as local
 from tuneful.backends.metered import metered
-from tuneful.program.events import FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
-from tuneful.program.streaming import streamify
+from tuneful.program.watching.events import FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
+from tuneful.program.watching.streaming import streamify
 from tuneful.testing import DummyLM, ScriptedLM
 from tuneful.wire.response import Choice, Delta, Response
 

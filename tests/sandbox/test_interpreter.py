@@ -9,7 +9,7 @@ import time
 import pytest
 
 import tuneful as tf
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.sandbox import monty, seccomp, worker
 
 confined = pytest.mark.skipif(bool(seccomp.lacking()), reason="processes cannot be confined here")

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tuneful.errors import UsageError
-from tuneful.program.runtime import usage_line
+from tuneful.program.running.runtime import usage_line
 from tuneful.wire.messages import Media, Message, Tool, assistant, system, user
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
 from tuneful.wire.response import Choice, Response, Usage

@@ -8,8 +8,8 @@ from pathlib import Path
 from tuneful.errors import DataError, nearest
 from tuneful.optimize.plan import table
 from tuneful.optimize.report import CompileReport
-from tuneful.program.compile_progress import duration
-from tuneful.program.runtime import DEFAULTS
+from tuneful.program.running.runtime import DEFAULTS
+from tuneful.program.watching.compile_progress import duration
 from tuneful.store.runs import Run, Runs
 
 

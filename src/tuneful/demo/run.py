@@ -13,7 +13,7 @@ from tuneful.demo import program as demo
 from tuneful.errors import UsageError
 from tuneful.optimize.recipes.bootstrap_few_shot import BootstrapFewShot
 from tuneful.program.lm import LM
-from tuneful.program.runtime import context, usage_line
+from tuneful.program.running.runtime import context, usage_line
 from tuneful.progress import shown_to_a_person
 
 

@@ -12,12 +12,12 @@ from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.remote import rollouts_in_flight, sharing
 from tuneful.evaluate.result import EvaluationResult
 from tuneful.evaluate.rollout import Row, roll_out
-from tuneful.program.concurrency import gather_bounded
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
 from tuneful.program.predict import Predict
+from tuneful.program.running.concurrency import gather_bounded
+from tuneful.program.running.portal import portal
 from tuneful.program.trace import paths_of
-from tuneful.program.watched import watched
+from tuneful.program.watching.watched import watched
 from tuneful.progress import Bar, progress_bar
 from tuneful.spec.example import Example
 from tuneful.spec.inputs import check_inputs

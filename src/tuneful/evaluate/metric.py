@@ -11,7 +11,7 @@ from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import MetricError
 from tuneful.evaluate.score import Score
 from tuneful.program.module import Module
-from tuneful.program.portal import Plainly
+from tuneful.program.running.portal import Plainly
 from tuneful.program.trace import Trace, recording
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction

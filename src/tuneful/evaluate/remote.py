@@ -22,11 +22,11 @@ from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.rollout import Row
 from tuneful.evaluate.sending import Sending, engine_in_force
 from tuneful.evaluate.worker import Account, Part, RolloutErrand, Surroundings, run
-from tuneful.program.concurrency import in_flight
-from tuneful.program.executor import engine_of
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.program.runtime import current_rollout, settings
+from tuneful.program.running.concurrency import in_flight
+from tuneful.program.running.executor import engine_of
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import current_rollout, settings
 from tuneful.spec.example import Example
 
 _log = logging.getLogger(__name__)

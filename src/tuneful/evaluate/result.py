@@ -14,7 +14,7 @@ from typing import Any
 from tuneful.errors import DataError
 from tuneful.evaluate.rollout import COUNTED, Row
 from tuneful.evaluate.statistics import Comparison, compare, mean_interval
-from tuneful.program.runtime import usage_line
+from tuneful.program.running.runtime import usage_line
 from tuneful.spec.example import Example
 from tuneful.wire.response import Usage
 

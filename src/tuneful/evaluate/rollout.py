@@ -23,7 +23,7 @@ from tuneful.errors import (
 )
 from tuneful.evaluate.metric import Metric
 from tuneful.program.module import Module
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 from tuneful.program.trace import Trace, recording
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from tuneful.backends.budget import Budget, Meter
 from tuneful.errors import TunefulError, UsageError, WorkerLostError
 from tuneful.evaluate.worker import Account, Errand
-from tuneful.program.executor import Engine, engine_of
-from tuneful.program.portal import portal
+from tuneful.program.running.executor import Engine, engine_of
+from tuneful.program.running.portal import portal
 
 E = TypeVar("E", bound=Errand)
 

@@ -22,8 +22,8 @@ from tuneful.errors import TunefulError, UsageError
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.rollout import Row, roll_out_here
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.program.runtime import context, rollout
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import context, rollout
 from tuneful.program.trace import paths_of
 from tuneful.spec.example import Example
 
@@ -84,7 +84,7 @@ class RolloutErrand(Errand):
         program, surroundings: see `Part`.
         example: the row.
         options: further arguments of `roll_out`.
-        sample: number of the repetition; see `tuneful.program.runtime.rollout`.
+        sample: number of the repetition; see `tuneful.program.running.runtime.rollout`.
     """
 
     program: Part

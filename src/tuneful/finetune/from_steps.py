@@ -19,12 +19,12 @@ from tuneful.errors import InputError, UsageError
 from tuneful.finetune.sayable import can_say
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
 from tuneful.program.asking import Asking
-from tuneful.program.demo_pool import DemoPool
+from tuneful.program.demos.demo_pool import DemoPool
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
 from tuneful.program.predict import Predict
-from tuneful.program.runtime import settings
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import settings
 from tuneful.spec.fields import Field
 from tuneful.spec.inputs import check_inputs
 from tuneful.spec.tool_form import ToolForm

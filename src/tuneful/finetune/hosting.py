@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tuneful.errors import LMError, LMInvalidRequestError, NotConfiguredError, UsageError
 from tuneful.finetune.tuned_model import TunedModel
 from tuneful.program.lm import LM
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 
 if TYPE_CHECKING:
     from tuneful.backends.http.backend import HTTPBackend

@@ -28,7 +28,7 @@ from tuneful.finetune.openai_jobs import FineTuningAPI, JobState
 from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingSet
 from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.progress import Bar, progress_bar
 from tuneful.wire.response import Usage
 

@@ -18,8 +18,8 @@ from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingSet
 from tuneful.finetune.tuned_model import RESULT, TunedModel
 from tuneful.finetune.watched import train_here
-from tuneful.program.portal import portal
-from tuneful.program.runtime import settings
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import settings
 
 _log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.finetune.from_steps import Writer, from_steps
 from tuneful.finetune.training_set import TrainingSet
-from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program.demos.teaching import taught_paths
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
-from tuneful.program.portal import portal
-from tuneful.program.runtime import rollout
-from tuneful.program.teaching import taught_paths
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import rollout
 from tuneful.program.trace import Step, paths_of
 from tuneful.progress import progress_bar
 from tuneful.spec.example import Example

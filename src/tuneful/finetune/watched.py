@@ -11,7 +11,7 @@ from tuneful.errors import TrainingStopped
 from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingSet
 from tuneful.finetune.tuned_model import HistoryPoint, TunedModel
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.response import Usage
 
 

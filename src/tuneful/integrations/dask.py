@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from tuneful.errors import MissingExtraError, NotConfiguredError, UsageError
 from tuneful.evaluate.worker import stop
-from tuneful.program.executor import Engine
+from tuneful.program.running.executor import Engine
 
 if TYPE_CHECKING:
     import distributed

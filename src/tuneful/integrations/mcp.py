@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tuneful.errors import MissingExtraError, ToolError, UsageError
-from tuneful.program.portal import portal
-from tuneful.program.tool import Tool
+from tuneful.program.running.portal import portal
+from tuneful.program.tools.tool import Tool
 
 #: Characters that MCP allows in a name and model services do not.
 _ODD = re.compile(r"[^A-Za-z0-9_-]")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tuneful.errors import LMError, MissingExtraError
 from tuneful.integrations import genai_conventions as genai
 from tuneful.integrations.genai_conventions import Attributes
-from tuneful.program.callback import Callback, current_call_id
 from tuneful.program.lm import LM
+from tuneful.program.watching.callback import Callback, current_call_id
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response
 

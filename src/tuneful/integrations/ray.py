@@ -10,7 +10,7 @@ from typing import Any
 
 from tuneful.errors import MissingExtraError, NotConfiguredError
 from tuneful.evaluate.worker import stop
-from tuneful.program.executor import Engine
+from tuneful.program.running.executor import Engine
 
 #: Seconds between two looks of a worker whether its task was cancelled.
 _TURN_S = 0.05

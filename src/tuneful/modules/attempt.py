@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tuneful.errors import BudgetExceeded, LMAuthError, UsageError
-from tuneful.program import runtime
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
 from tuneful.program.predict import Predict
+from tuneful.program.running import runtime
 from tuneful.program.trace import Trace, note_event, recording_part
 
 M = TypeVar("M", bound=Module)

@@ -11,7 +11,7 @@ from tuneful.errors import MetricError, TunefulError, UsageError
 from tuneful.modules.attempt import Attempt, attempted, sampled
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 
 Reward = Callable[[dict[str, Any], Any], Any]
 

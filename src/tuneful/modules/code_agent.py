@@ -20,7 +20,7 @@ from tuneful.program.lm import LM
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.predict import Predict
-from tuneful.program.tool import Tool, tools_by_name
+from tuneful.program.tools.tool import Tool, tools_by_name
 from tuneful.program.trace import note_event
 from tuneful.sandbox.interpreter import Execution, Interpreter
 from tuneful.sandbox.monty import MontyInterpreter

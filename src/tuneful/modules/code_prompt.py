@@ -9,7 +9,7 @@ from typing import Any
 
 from tuneful.errors import CodeExecutionError, UsageError
 from tuneful.program.predict import Predict
-from tuneful.program.tool import Tool
+from tuneful.program.tools.tool import Tool
 from tuneful.program.trace import note_event
 from tuneful.sandbox.interpreter import Execution, Interpreter, cut
 from tuneful.sandbox.submission import SUBMIT

@@ -9,10 +9,10 @@ from typing import Any
 
 from tuneful.errors import AdapterParseError, UsageError
 from tuneful.modules.majority import majority
-from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable, checked_whole
-from tuneful.program.portal import portal
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.running.portal import portal
 from tuneful.program.trace import Trace, note_event, recording_part
 from tuneful.spec.example import Example
 

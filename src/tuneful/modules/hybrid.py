@@ -8,8 +8,8 @@ from typing import Any
 
 from tuneful.errors import UsageError
 from tuneful.modules.retrieve import Searching, retrieved
-from tuneful.program.concurrency import gather_bounded
 from tuneful.program.parameter import checked_whole
+from tuneful.program.running.concurrency import gather_bounded
 from tuneful.spec.passage import Passage
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneful.errors import InputError
-from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
-from tuneful.program.portal import portal
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.running.portal import portal
 from tuneful.spec.example import Example
 
 Pair = tuple[Module, Any]

@@ -11,8 +11,8 @@ from tuneful.modules.shown_steps import ShownSteps, checked_steps
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
 from tuneful.program.predict import Predict
-from tuneful.program.tool import tools_by_name
-from tuneful.program.tool_calls import observed
+from tuneful.program.tools.tool import tools_by_name
+from tuneful.program.tools.tool_calls import observed
 from tuneful.program.trace import note_event
 from tuneful.spec.inputs import check_inputs
 from tuneful.spec.prediction import Prediction

@@ -14,8 +14,8 @@ from tuneful.adapters.values import absent
 from tuneful.errors import UsageError
 from tuneful.program.lm import current_lm
 from tuneful.program.predict import Predict
-from tuneful.program.tool import Observation, Tool
-from tuneful.program.tool_calls import ToolCalls
+from tuneful.program.tools.tool import Observation, Tool
+from tuneful.program.tools.tool_calls import ToolCalls
 from tuneful.program.trace import Step
 from tuneful.spec.example import Example
 from tuneful.spec.fields import InputField, OutputField

@@ -12,9 +12,9 @@ from typing import Any, Self
 from tuneful.errors import DataError, InputError, NotConfiguredError, RetrieverError, TunefulError, UsageError
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
-from tuneful.program.portal import portal
 from tuneful.program.predict import Token
-from tuneful.program.runtime import settings
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import settings
 from tuneful.program.trace import Retrieval, current_recorder
 from tuneful.spec.passage import Passage
 from tuneful.spec.prediction import Prediction

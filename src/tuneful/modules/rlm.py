@@ -8,11 +8,11 @@ from typing import Any
 
 from tuneful.errors import InputError, ToolError, UsageError
 from tuneful.modules.code_agent import CodeAgent
-from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.lm import LM
 from tuneful.program.parameter import Tunable
 from tuneful.program.predict import Predict
-from tuneful.program.tool import Tool
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.tools.tool import Tool
 from tuneful.sandbox.interpreter import Interpreter
 from tuneful.sandbox.variables import variables_of
 from tuneful.spec.fields import InputField, OutputField

@@ -8,9 +8,9 @@ from tuneful.errors import DataError, UsageError
 from tuneful.modules.attempt import Attempt, attempted, sampled
 from tuneful.modules.chain_of_thought import ChainOfThought
 from tuneful.modules.majority import majority
-from tuneful.program.concurrency import gather_bounded, in_flight
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
+from tuneful.program.running.concurrency import gather_bounded, in_flight
 from tuneful.spec.prediction import Prediction
 
 

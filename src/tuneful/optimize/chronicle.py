@@ -17,9 +17,9 @@ from tuneful.optimize.identity import hash_of
 from tuneful.optimize.objectives import Cost, costs_of
 from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
-from tuneful.program.callback import current_call_id, tell
-from tuneful.program.compile_progress import CompileProgress
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
+from tuneful.program.watching.callback import current_call_id, tell
+from tuneful.program.watching.compile_progress import CompileProgress
 from tuneful.progress import Bar, progress_bar
 from tuneful.store.runs import Runs
 

@@ -35,7 +35,7 @@ def compile(  # noqa: A001 (read as tf.compile)
 
     >>> from tuneful.testing import ScriptedLM
     >>> from tuneful.program.predict import Predict
-    >>> from tuneful.program.runtime import context
+    >>> from tuneful.program.running.runtime import context
     >>> rows = [Example(question=f"{i}?", answer="4").with_inputs("question") for i in range(20)]
     >>> def exact(row, said, trace=None):
     ...     return row.answer == said.answer

@@ -15,7 +15,7 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.program.lm import current_lm
 from tuneful.program.module import Module
 from tuneful.program.predict import Predict
-from tuneful.program.runtime import context
+from tuneful.program.running.runtime import context
 from tuneful.spec.example import Example
 
 #: Rows that are rendered for each predictor.

@@ -16,7 +16,7 @@ from typing import Any
 from tuneful.optimize.trial import Trial
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
 
 #: Attributes of modules that are told by other means: parameters, and what a run leaves.

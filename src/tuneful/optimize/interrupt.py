@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, TypeVar
 
-from tuneful.program.runtime import notice
+from tuneful.program.running.runtime import notice
 
 T = TypeVar("T")
 

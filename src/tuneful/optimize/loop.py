@@ -45,10 +45,10 @@ from tuneful.optimize.task import (
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
-from tuneful.program.concurrency import gather_bounded, in_flight
-from tuneful.program.portal import portal
-from tuneful.program.runtime import context, current_cache, settings
-from tuneful.program.teaching import as_taught, taught_paths
+from tuneful.program.demos.teaching import as_taught, taught_paths
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import context, current_cache, settings
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 

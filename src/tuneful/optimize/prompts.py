@@ -8,10 +8,10 @@ from typing import Any
 from tuneful.errors import TunefulError
 from tuneful.optimize.evidence import as_text
 from tuneful.optimize.trial import Candidate
-from tuneful.program.demo_pool import DemoPool
+from tuneful.program.demos.demo_pool import DemoPool
 from tuneful.program.module import Module
 from tuneful.program.predict import Predict
-from tuneful.program.runtime import context
+from tuneful.program.running.runtime import context
 from tuneful.spec.example import Example
 
 #: Most characters of a prompt in a report.

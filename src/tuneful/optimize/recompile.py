@@ -14,7 +14,7 @@ from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Candidate
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
 from tuneful.store.runs import Runs
 

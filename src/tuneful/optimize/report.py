@@ -19,7 +19,7 @@ from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Ranked
 from tuneful.optimize.verdict import Measured, Weighed, Word
 from tuneful.program.module import Module
-from tuneful.program.runtime import usage_line
+from tuneful.program.running.runtime import usage_line
 from tuneful.wire.response import Usage
 
 

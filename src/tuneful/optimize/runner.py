@@ -19,9 +19,9 @@ from tuneful.optimize.objectives import Objectives
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.trial import Trial
-from tuneful.program.concurrency import gather_bounded
 from tuneful.program.module import Module
-from tuneful.program.runtime import rollout
+from tuneful.program.running.concurrency import gather_bounded
+from tuneful.program.running.runtime import rollout
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage

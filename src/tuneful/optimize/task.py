@@ -12,7 +12,7 @@ from tuneful.evaluate.evaluate import check_examples, check_program
 from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.trial import Brief
 from tuneful.program.module import Module
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 

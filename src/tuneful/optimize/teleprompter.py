@@ -13,8 +13,8 @@ from tuneful.optimize.plan import Plan
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.task import Task
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.program.watched import watched
+from tuneful.program.running.portal import portal
+from tuneful.program.watching.watched import watched
 from tuneful.spec.example import Example
 
 P = TypeVar("P", bound=Module)

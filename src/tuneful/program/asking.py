@@ -17,10 +17,10 @@ from tuneful.adapters.thinking import thoughts_of
 from tuneful.errors import AdapterParseError
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.prompt_room import Room
-from tuneful.program.runtime import current_rollout, settings
-from tuneful.program.streaming import heard, heard_by
+from tuneful.program.running.runtime import current_rollout, settings
 from tuneful.program.trace import Step, note_event
-from tuneful.program.watched import watched
+from tuneful.program.watching.streaming import heard, heard_by
+from tuneful.program.watching.watched import watched
 from tuneful.spec.signature import Signature
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.request import Request, Sampling

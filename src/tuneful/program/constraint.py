@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import ConstraintError, UsageError
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 from tuneful.program.trace import Recorder, Step, current_recorder, note_event
 from tuneful.spec.fields import InputField
 from tuneful.spec.prediction import Prediction

@@ -22,9 +22,9 @@ from tuneful.backends.registry import create
 from tuneful.backends.retried import Retried
 from tuneful.backends.sampled import Sampled
 from tuneful.errors import ContextWindowExceededError, LMInvalidRequestError, NotConfiguredError, UsageError
-from tuneful.program import runtime
-from tuneful.program.portal import portal
-from tuneful.program.watched import watched
+from tuneful.program.running import runtime
+from tuneful.program.running.portal import portal
+from tuneful.program.watching.watched import watched
 from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling

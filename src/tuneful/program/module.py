@@ -9,16 +9,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import InputError, UsageError, nearest
-from tuneful.program import state, streaming
-from tuneful.program.concurrency import gather_bounded, in_flight
+from tuneful.program import state
 from tuneful.program.constraint import Backtrack, Retracing
-from tuneful.program.events import Event
 from tuneful.program.parameter import Parameter, Tunable, frozen_test, pattern_of
-from tuneful.program.portal import portal
-from tuneful.program.runtime import inspect_history
+from tuneful.program.running.concurrency import gather_bounded, in_flight
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import inspect_history
 from tuneful.program.trace import current_recorder, recording
 from tuneful.program.tree import Part, parts_in, substituted, walk
-from tuneful.program.watched import watched
+from tuneful.program.watching import streaming
+from tuneful.program.watching.events import Event
+from tuneful.program.watching.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
 

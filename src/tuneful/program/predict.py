@@ -22,14 +22,14 @@ from tuneful.program.constraint import (
     retracing,
     took,
 )
-from tuneful.program.demo_pool import DemoPool, Vectorizer, vectorizer_of
+from tuneful.program.demos.demo_pool import DemoPool, Vectorizer, vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.lm_state import restored
 from tuneful.program.module import Module
 from tuneful.program.parameter import Tunable
-from tuneful.program.portal import portal
 from tuneful.program.rendered import Rendered
-from tuneful.program.runtime import settings
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import settings
 from tuneful.program.trace import Recorder, Step, current_recorder, note_event, snapshot
 from tuneful.spec.example import Example
 from tuneful.spec.fields import Field

@@ -9,7 +9,7 @@ from typing import Any
 
 from tuneful.errors import ContextWindowExceededError
 from tuneful.program.lm import LM
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tuneful.adapters.base import Adapter
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.wire.messages import Message
 from tuneful.wire.request import Request
 

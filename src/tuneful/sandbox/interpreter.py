@@ -14,8 +14,8 @@ from pydantic_core import to_jsonable_python
 from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import BudgetExceeded, CodeInterpreterError, InputError, LMError, LMInvalidRequestError, UsageError
 from tuneful.errors import CodeExecutionError as Failed
-from tuneful.program.portal import portal
-from tuneful.program.tool import Tool, tools_by_name
+from tuneful.program.running.portal import portal
+from tuneful.program.tools.tool import Tool, tools_by_name
 from tuneful.program.trace import note_event
 from tuneful.sandbox.submission import SUBMIT, Submission
 from tuneful.spec.example import Example

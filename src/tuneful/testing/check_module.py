@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tuneful.errors import UsageError
-from tuneful.program.events import Event, FieldEnded, Finished, ReasoningPiece
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.program.runtime import context
+from tuneful.program.running.portal import portal
+from tuneful.program.running.runtime import context
 from tuneful.program.trace import Trace, recording
+from tuneful.program.watching.events import Event, FieldEnded, Finished, ReasoningPiece
 from tuneful.spec.example import Example
 from tuneful.testing.scripted import DummyLM, ScriptedLM
 

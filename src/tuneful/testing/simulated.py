@@ -15,7 +15,7 @@ from typing import Any
 from tuneful.adapters.chat import ChatAdapter
 from tuneful.errors import UsageError
 from tuneful.program.module import Module
-from tuneful.program.runtime import context
+from tuneful.program.running.runtime import context
 from tuneful.spec.example import Example
 from tuneful.spec.fields import OutputField
 from tuneful.spec.signature import Signature

@@ -28,8 +28,8 @@ from tuneful.backends.http.backend import HTTPBackend
 from tuneful.backends.http.chat_completions import to_body
 from tuneful.backends.metered import metered
 from tuneful.backends.models import Price
-from tuneful.program.concurrency import in_flight
-from tuneful.program.portal import portal
+from tuneful.program.running.concurrency import in_flight
+from tuneful.program.running.portal import portal
 from tuneful.testing import ScriptedLM
 from tuneful.wire.messages import user
 from tuneful.wire.request import Request, Sampling

@@ -9,7 +9,7 @@ from tuneful.optimize.objectives import SHOWN, figure
 from tuneful.optimize.page import figures, rows, words
 from tuneful.optimize.page.html import Html, table, tag
 from tuneful.optimize.report import CompileReport
-from tuneful.program.compile_progress import duration
+from tuneful.program.watching.compile_progress import duration
 
 #: Nothing is loaded from anywhere, whatever the data says.
 _POLICY = (

@@ -10,7 +10,7 @@ from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Job
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
-from tuneful.program.runtime import context, rollout
+from tuneful.program.running.runtime import context, rollout
 
 
 class Proposing(Teleprompter):

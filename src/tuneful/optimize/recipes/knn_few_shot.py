@@ -10,7 +10,7 @@ from tuneful.optimize.propose.demos import picked
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
-from tuneful.program.demo_pool import Vectorizer, vectorizer_of
+from tuneful.program.demos.demo_pool import Vectorizer, vectorizer_of
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
 from tuneful.spec.example import Example

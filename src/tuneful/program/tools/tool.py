@@ -16,9 +16,9 @@ from pydantic_core import to_jsonable_python
 
 from tuneful.errors import BudgetExceeded, InputError, LMError, LMInvalidRequestError, ToolTimeoutError, UsageError
 from tuneful.program.module import Module
-from tuneful.program.portal import portal
-from tuneful.program.tool_arguments import Arguments
-from tuneful.program.watched import watched
+from tuneful.program.running.portal import portal
+from tuneful.program.tools.tool_arguments import Arguments
+from tuneful.program.watching.watched import watched
 from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
 from tuneful.spec.signature import Signature

@@ -10,9 +10,9 @@ from typing import Any
 
 from tuneful.backends.rebuilt import Rebuilt
 from tuneful.errors import DataError, InputError, UsageError
-from tuneful.program.embedder import Embedder
 from tuneful.program.parameter import checked_whole
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
+from tuneful.program.vectors.embedder import Embedder
 from tuneful.spec.example import Example
 
 Vector = list[float]

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from tuneful.errors import UsageError
-from tuneful.program.compile_progress import CompileProgress
+from tuneful.program.watching.compile_progress import CompileProgress
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response
 

@@ -17,9 +17,9 @@ from tuneful.backends.models import Price, facts_of
 from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import CacheMissError, InputError, LMServerError, MissingExtraError, UsageError
-from tuneful.program import runtime
-from tuneful.program.concurrency import gather_bounded
-from tuneful.program.portal import portal
+from tuneful.program.running import runtime
+from tuneful.program.running.concurrency import gather_bounded
+from tuneful.program.running.portal import portal
 from tuneful.wire.response import Choice, Response, Usage
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from tuneful.backends.models import Price
 from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import InputError
-from tuneful.program import runtime
-from tuneful.program.portal import portal
+from tuneful.program.running import runtime
+from tuneful.program.running.portal import portal
 
 
 class Reranker(Rebuilt):

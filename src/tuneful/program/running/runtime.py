@@ -23,8 +23,8 @@ from tuneful.backends.cache import DEFAULT_PATH, Cache
 from tuneful.backends.metered import metered
 from tuneful.backends.models import Price
 from tuneful.errors import UsageError, nearest
-from tuneful.program.callback import checked_callbacks
-from tuneful.program.executor import checked_executor
+from tuneful.program.running.executor import checked_executor
+from tuneful.program.watching.callback import checked_callbacks
 from tuneful.wire.request import Request
 from tuneful.wire.response import Response, Usage, written
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuneful.errors import UsageError
-from tuneful.program.embedder import Embedder
-from tuneful.program.knn import KNN
+from tuneful.program.demos.knn import KNN
 from tuneful.program.parameter import checked_whole
+from tuneful.program.vectors.embedder import Embedder
 from tuneful.spec.example import Example
 
 Vectorizer = Embedder | Callable[..., Any]
@@ -20,7 +20,7 @@ class DemoPool:
 
     >>> pool = DemoPool(lambda texts: [[t.count("a"), t.count("b")] for t in texts])
     >>> pool = pool.with_value({"rows": [{"word": "aab", "letter": "a"}, {"word": "bb", "letter": "b"}], "k": 1})
-    >>> from tuneful.program.portal import portal
+    >>> from tuneful.program.running.portal import portal
     >>> [demo["letter"] for demo in portal.run(pool.nearest({"word": "abbb"}))]
     ['b']
 

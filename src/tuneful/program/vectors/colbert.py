@@ -10,7 +10,7 @@ from tuneful.backends.http.searching import SearchServer, search_request
 from tuneful.backends.rebuilt import Rebuilt
 from tuneful.backends.retried import Retried
 from tuneful.errors import DataError, LMServerError, UsageError
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
 from tuneful.spec.passage import Passage
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tuneful.program.runtime import settings
+from tuneful.program.running.runtime import settings
 
 if TYPE_CHECKING:
     from tuneful.program.module import Module

@@ -17,9 +17,17 @@ from tuneful.adapters.base import Adapter, Parsed, Plan
 from tuneful.adapters.field_stream import Change, FieldStream
 from tuneful.adapters.mended import mended
 from tuneful.errors import LMTransportError
-from tuneful.program.events import Event, FieldEnded, FieldPiece, FieldStarted, Finished, ReasoningPiece, Retracted
 from tuneful.program.lm import LM
-from tuneful.program.portal import portal
+from tuneful.program.running.portal import portal
+from tuneful.program.watching.events import (
+    Event,
+    FieldEnded,
+    FieldPiece,
+    FieldStarted,
+    Finished,
+    ReasoningPiece,
+    Retracted,
+)
 from tuneful.wire.request import Request
 from tuneful.wire.response import Delta, Response
 
@@ -261,7 +269,7 @@ def streamify(program: Module, async_streaming: Literal[False]) -> Callable[...,
 def streamify(program: Module, async_streaming: bool = True) -> Callable[..., Any]:
     """Return a function that runs a program and gives its events: `program.astream`, or `program.stream`.
 
-    DSPy's name. The items are typed events (`tuneful.program.events`), `Finished` with the prediction last; no
+    DSPy's name. The items are typed events (`tuneful.program.watching.events`), `Finished` with the prediction last; no
     listeners are declared, since every field of every predictor is heard.
 
     Args:

@@ -9,8 +9,8 @@ from contextvars import copy_context
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from tuneful.program.callback import Call
-from tuneful.program.runtime import ever_set, settings
+from tuneful.program.running.runtime import ever_set, settings
+from tuneful.program.watching.callback import Call
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuneful.errors import nearest
-from tuneful.program.concurrency import gather_bounded
-from tuneful.program.portal import portal
-from tuneful.program.tool import Observation, Tool, tools_by_name
+from tuneful.program.running.concurrency import gather_bounded
+from tuneful.program.running.portal import portal
+from tuneful.program.tools.tool import Observation, Tool, tools_by_name
 from tuneful.program.trace import note_event
 from tuneful.spec.tool_calls import ToolCall, ToolCallList
 

@@ -1,0 +1,1 @@
+"""Which demos a predictor shows, and which predictor teaches which."""

@@ -1,0 +1,1 @@
+"""Where and how calls run: ambient settings, threads, event loops, other processes."""
