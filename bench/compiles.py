@@ -19,12 +19,14 @@ from pathlib import Path
 
 from llama_server import LlamaServer
 from measure import HOW_TO_PEER, PEER
-from tasks import TASKS, same, same_number
+from tasks import TASKS, overlap, same, same_number
 
 SERVED = "served"  # how the model of our own server is called
 
-#: Tasks whose score needs nothing of tuneful, so that the peer's metric is the same function.
-USABLE = [name for name, task in TASKS.items() if task.score in (same, same_number)]
+#: Tasks whose score the peer's process can compute too, so that its metric is the same function.
+USABLE = [name for name, task in TASKS.items() if task.score in (same, same_number, overlap)]
+#: Where a score has degrees (words that overlap), the least of a run that demos are made of.
+GOOD = 0.5
 
 #: What a run answers, beside its figures.
 ANSWERS = ("returned", "candidate")
@@ -35,8 +37,9 @@ class BudgetSpent(BaseException):
 
 
 def metric_of(task):
-    def metric(example, prediction, _trace=None):
-        return bool(task.score(getattr(prediction, task.output, None), example[task.output]))
+    def metric(example, prediction, trace=None):
+        score = task.score(getattr(prediction, task.output, None), example[task.output])
+        return score if trace is None else score >= GOOD  # a trace is there where demos are bootstrapped, at both
 
     return metric
 
@@ -95,6 +98,7 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
     """
     import dspy
 
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # words are compared by a metric of ours
     logging.getLogger("dspy").setLevel(logging.CRITICAL)
     spent, lock = Counter(limit=limit or 0), threading.Lock()
 

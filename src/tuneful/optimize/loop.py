@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 #: Held-out rows are run in blocks, original and candidates in turn, so that a budget that ends the run early still
 #: leaves rows that all of them have.
-BLOCK = 40
+BLOCK = 16
 
 
 @dataclass

@@ -34,19 +34,22 @@ class Axis:
     Args:
         name: what is chosen, such as "answer.demos".
         options: values by parameter path, one mapping for each option. The first is the program as it is: {}.
+        blends: whether an option may well help on top of others. False of those that change how all is asked, such as
+            an adapter or a model, where most options do harm.
     """
 
     name: str
     options: tuple[Candidate, ...]
+    blends: bool = True
 
     @classmethod
-    def of(cls, path: str, now: Any, values: Iterable[Any]) -> Axis:
+    def of(cls, path: str, now: Any, values: Iterable[Any], *, blends: bool = True) -> Axis:
         """Return the axis of one parameter: its value as it is, then the other values, none twice."""
         others: list[Any] = []
         for value in values:
             if value != now and value not in others:
                 others.append(value)
-        return cls(path, ({}, *({path: value} for value in others)))
+        return cls(path, ({}, *({path: value} for value in others)), blends)
 
 
 Space = tuple[Axis, ...]
@@ -68,6 +71,18 @@ def candidate(space: Space, point: Mapping[str, int]) -> Candidate:
             both = path in found and isinstance(found[path], dict) and isinstance(value, dict)
             found[path] = {**found[path], **value} if both else value
     return found
+
+
+def spread(space: Space, n: int) -> list[Point]:
+    """Return up to n points that are each on many axes at once, so that every option of these is among them in turn.
+
+    Each point tells something of all its options (a factorial design, as against one factor at a time), and only such
+    points find what helps together and not alone. Axes that do not blend stay as they are.
+    """
+    mixed = [axis for axis in space if axis.blends]
+    longest = max((len(axis.options) for axis in mixed), default=0)
+    points = [{**origin(space), **{a.name: k % len(a.options) for a in mixed}} for k in range(1, longest)]
+    return points[:n] if len(mixed) > 1 else []
 
 
 def neighbours(space: Space, point: Mapping[str, int]) -> list[Point]:
@@ -123,12 +138,13 @@ def _spread(low: float, high: float, *, log: bool) -> list[float]:
 
 def each(brief: Brief, kind: str, values: Sequence[Any]) -> Space:
     """Return an axis for each free parameter of a kind ("adapter", "lm", ...), with the same values."""
-    return sized(Axis.of(p.path, p.value, values) for p in _free(brief, kind))
+    return sized(Axis.of(p.path, p.value, values, blends=False) for p in _free(brief, kind))
 
 
 def sampling(brief: Brief, name: str, values: Sequence[Any]) -> Space:
     """Return an axis for each predictor's sampling, with values of one of its settings ("temperature", ...)."""
-    return sized(Axis.of(p.path, p.value, [{**p.value, name: v} for v in values]) for p in _free(brief, "sampling"))
+    found = [(p, [{**p.value, name: v} for v in values]) for p in _free(brief, "sampling")]
+    return sized(Axis.of(p.path, p.value, own, blends=False) for p, own in found)
 
 
 def _free(brief: Brief, kind: str) -> list[Parameter]:

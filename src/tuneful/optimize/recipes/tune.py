@@ -214,12 +214,16 @@ class Tune(Proposing):
     # --- candidates: points of the space ---
 
     def _first(self, brief: Brief, state: State) -> list[Point]:
-        """Return the program as it is, and each lever by itself: every axis's first option, then every second, ..."""
+        """Return the program as it is, and in turn a lever by itself and several together.
+
+        Levers by themselves are every axis's first option, then every second, ...
+        """
         axes = self._space(brief, state)
-        here = space.origin(axes)
+        here, most = space.origin(axes), max(1, round(_FIRST * self._most(brief, state)) - 1)
         alone = [(option, i, axis.name) for i, axis in enumerate(axes) for option in range(1, len(axis.options))]
-        points = [{**here, name: option} for option, _, name in sorted(alone)]
-        return [here, *points[: max(1, round(_FIRST * self._most(brief, state)) - 1)]]
+        single = [{**here, name: option} for option, _, name in sorted(alone)]
+        mixed = space.spread(axes, most // 2)
+        return [here, *mixed, *single[: most - len(mixed)]]
 
     def _most(self, brief: Brief, state: State) -> int:
         """Return how many candidates there may be, so that the budget still tells them apart."""
