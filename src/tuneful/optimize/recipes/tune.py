@@ -37,11 +37,11 @@ class Tune(Proposing):
     What `tf.compile(program, trainset, metric)` uses. A few dozen runs of the program as it is say whether there is
     anything to gain; where there is not, it ends there. Then it gathers the program's own successes, and puts demo sets
     made of them, proposed instructions, words for fields, adapters, and the values of every `Choice`, `Integer` and
-    `Real` of the program side by side. All run on the same blocks of rows; who is behind beyond doubt stops. After each
-    block new candidates join: combinations of what did well, and, where a capable model is at hand, instructions that
-    it rewrites from what went wrong in the best. When no more could be proved, none join. Of the winner what does not
-    matter is dropped: levers, demos, sentences. Use it when you do not know which lever pays; use a single recipe where
-    you do.
+    `Real` of the program side by side, each by itself and several together. All run on the same blocks of rows; who is
+    behind beyond doubt stops. After each block new candidates join: combinations of what did well, and, where a capable
+    model is at hand, instructions that it rewrites from what went wrong in the best. When no more could be proved, none
+    join. Of the winner what does not matter is dropped: levers, demos, sentences. Use it when you do not know which
+    lever pays; use a single recipe where you do.
 
     Args:
         metric: judges a run; `tf.Score(value, feedback=...)` tells the proposer why.
