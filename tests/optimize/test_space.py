@@ -84,3 +84,17 @@ def test_what_users_name_is_checked_and_kept_as_values_of_parameters():
 def test_a_model_that_its_name_does_not_find_again_is_refused(model):
     with pytest.raises(tf.UsageError):
         space.lm_states([model])
+
+
+def test_points_on_many_axes_have_each_option_of_what_blends_and_leave_the_rest():
+    program = Chosen()
+    brief = brief_of(program)
+    axes = space.numbers(brief) + space.each(brief, "adapter", ["json", "xml"])
+    points = space.spread(axes, 100)
+
+    for axis in space.numbers(brief):
+        assert {point[axis.name] for point in points} >= set(range(1, len(axis.options)))
+    assert all(point["first.adapter"] == point["last.adapter"] == 0 for point in points)
+    assert len({tuple(point.items()) for point in points}) == len(points)
+    assert space.spread(axes, 2) == points[:2]
+    assert space.spread(axes[:1], 100) == []  # nothing to put together

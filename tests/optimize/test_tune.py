@@ -104,6 +104,16 @@ def test_a_case_where_only_the_words_for_a_field_matter(rows, metric):
     assert program.signature.fields["answer"].desc == "The number after the letter a."
 
 
+def test_a_case_where_two_levers_matter_only_together(rows, metric):
+    lm = ScriptedLM(right_if(lambda r: "Count twice." in r.messages[0].content and len(r.messages) > 2))
+    writer = writing(instructions=["Be quick.", "Count twice.", "Guess.", "Be kind."])
+    program = tuned(rows, metric, lm, settings={"prompt_model": writer}, budget=tf.Budget(calls=1000))
+
+    assert program.report.verdict == "better"
+    assert program.signature.instructions == "Count twice."
+    assert program.demos
+
+
 def test_words_that_the_labels_suggest_need_no_proposer(metric):
     def sorted_rows(n, start=0):
         return [
