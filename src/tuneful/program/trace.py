@@ -100,6 +100,7 @@ class Step:
         events.update(reason for reason in self.reasons if reason not in _PLAIN)
         events["retry"] = self.usage.retries
         events["truncated answer"] = sum(c.truncated for r in self.responses for c in r.choices)
+        events.update(f"{what} left out" for r in self.responses for c in r.choices for what in c.left_out)
         return {kind: n for kind, n in events.items() if n}
 
 

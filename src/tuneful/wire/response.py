@@ -77,6 +77,7 @@ class Choice:
         logprobs: pairs (token, log probability), where they were asked for.
         tool_calls: tools that it wants called.
         reasoning: its thoughts, where the provider gives them apart from the text.
+        left_out: what the request asks for and the provider could not be asked for, such as "thinking".
     """
 
     text: str
@@ -84,6 +85,7 @@ class Choice:
     logprobs: tuple[tuple[str, float], ...] | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -101,6 +103,8 @@ class Choice:
             body["tool_calls"] = [c.to_json() for c in self.tool_calls]
         if self.reasoning:
             body["reasoning"] = self.reasoning
+        if self.left_out:
+            body["left_out"] = list(self.left_out)
         return body
 
     @classmethod
@@ -113,6 +117,7 @@ class Choice:
             None if logprobs is None else tuple((token, value) for token, value in logprobs),
             tuple(ToolCall(**c) for c in body.get("tool_calls", ())),
             body.get("reasoning", ""),
+            tuple(body.get("left_out", ())),
         )
 
 

@@ -7,6 +7,7 @@ import traceback
 import pytest
 
 import tuneful as tf
+from tuneful.program.trace import Step
 from tuneful.wire.messages import Media, Message, Tool, ToolCall, assistant, system, user
 from tuneful.wire.request import Request, Sampling
 
@@ -257,6 +258,21 @@ async def test_after_a_call_without_its_thoughts_an_older_model_does_not_think(s
     assert "thinking" not in body
     assert [b["type"] for b in body["messages"][1]["content"]] == ["tool_use"]
     assert "thinking" in await sent(server, request, "claude-opus-4-6")
+
+
+async def test_that_it_does_not_think_is_counted_also_where_the_cache_answers(server):
+    call = Message("assistant", "", tool_calls=(ToolCall("t1", "weather", "{}"),))
+    messages = (user("?"), call, Message("tool", "rain", call_id="t1"))
+    request = Request(messages, Sampling(reasoning_effort="low"), tools=(WEATHER,))
+    server.script = lambda body: server.reply(body=message(text("x")))
+    with tf.context(cache=tf.Cache()):
+        lm, step = lm_of(server), Step("answer", {})
+        for _ in range(2):
+            step.note(await lm.complete(request), lm.model, "")
+    assert [r.hit for r in step.responses] == [False, True]
+    assert step.noted == {"thinking left out": 2}
+    plain = await lm_of(server).complete(Request((user("?"),), Sampling(reasoning_effort="low")))
+    assert plain.choices[0].left_out == ()
 
 
 def test_a_model_that_does_not_think_refuses_an_effort(server):

@@ -73,6 +73,11 @@ class Anthropic:
         add_extra(body, request)
         return body
 
+    def left_out(self, request: Request, body: dict[str, Any]) -> tuple[str, ...]:
+        """Return "thinking" where it may not begin now; see `_forgotten`."""
+        wanted = request.sampling.reasoning_effort is not None
+        return ("thinking",) if wanted and "thinking" not in body else ()
+
     def streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body that asks for a stream."""
         return {**body, "stream": True}

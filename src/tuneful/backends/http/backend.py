@@ -104,7 +104,7 @@ class HTTPBackend(Backend):
         """Send one request. Raises a branch of LMError that says what failed."""
         body = self.layout.to_body(request, self.model, self.facts)
         reply = await self.transport.post_json(self._url(streaming=False), body, self.request_headers())
-        return self._read(reply)
+        return _marked(self._read(reply), self.layout.left_out(request, body))
 
     def _read(self, reply: Reply) -> Response:
         body = self.json_of(reply)
@@ -113,14 +113,15 @@ class HTTPBackend(Backend):
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
         """Send one request and yield its answer while it is written; raises as `complete`, at any time."""
-        body = self.layout.streamed(self.layout.to_body(request, self.model, self.facts))
+        body = self.layout.to_body(request, self.model, self.facts)
+        left_out, body = self.layout.left_out(request, body), self.layout.streamed(body)
         reader = self.layout.reader(self.model)
         async with self.transport.stream_json(self._url(streaming=True), body, self.request_headers()) as stream:
             if stream.status >= 300 or "application/json" in stream.headers.get("content-type", ""):
                 response = self._read(Reply(stream.status, stream.headers, await stream.whole()))
                 for index, choice in enumerate(response.choices):  # the server does not stream
                     yield Delta(choice.text, choice.reasoning, index)
-                yield response
+                yield _marked(response, left_out)
                 return
             async for data in stream.events:
                 if data.strip() == "[DONE]":
@@ -132,7 +133,7 @@ class HTTPBackend(Backend):
                     yield delta
         with self._reading("a stream"):
             response = reader.finish()
-        yield response
+        yield _marked(response, left_out)
 
     def _event(self, data: str) -> dict[str, Any]:
         try:
@@ -252,6 +253,15 @@ class HTTPBackend(Backend):
         """Close the connections."""
         if "transport" in self.__dict__:
             await self.transport.aclose()
+
+
+def _marked(response: Response, left_out: tuple[str, ...]) -> Response:
+    """Return a response whose choices say what was not asked for."""
+    return (
+        replace(response, choices=tuple(replace(c, left_out=left_out) for c in response.choices))
+        if left_out
+        else response
+    )
 
 
 def _base_url(provider: Provider, model: str, api_base: str | None) -> str:

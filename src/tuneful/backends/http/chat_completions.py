@@ -50,6 +50,10 @@ class ChatCompletions:
             body[outer] = {**body.get(outer, {}), inner: request.grammar} if inner else request.grammar
         return body
 
+    def left_out(self, request: Request, body: dict[str, Any]) -> tuple[str, ...]:
+        """Return nothing: all is asked for, or refused."""
+        return ()
+
     def streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body that asks for a stream, with the usage in its last event."""
         return {**body, "stream": True, "stream_options": {"include_usage": True}}

@@ -61,6 +61,10 @@ class Gemini:
         add_extra(body, request)
         return body
 
+    def left_out(self, request: Request, body: dict[str, Any]) -> tuple[str, ...]:
+        """Return nothing: all is asked for, or refused."""
+        return ()
+
     def streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body as it is: the path asks for a stream."""
         return body

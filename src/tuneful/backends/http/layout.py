@@ -33,6 +33,9 @@ class Layout(Protocol):
         Raises LMInvalidRequestError for what the service cannot express (a medium, a constraint). Nothing was sent.
         """
 
+    def left_out(self, request: Request, body: dict[str, Any]) -> tuple[str, ...]:
+        """Return what the body of a request does not ask for though the request does: not allowed at this point."""
+
     def streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body that asks for the same answer as a stream of events."""
 
