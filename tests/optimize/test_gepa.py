@@ -293,7 +293,7 @@ def test_a_budget_holds_and_leaves_room_for_the_comparison(rows, calls):
     report = compiled(lm, rows, saying, prompt_model, budget=tf.Budget(calls=calls)).report
 
     assert len(lm.requests) + len(prompt_model.requests) <= calls
-    assert (report.verdict == "better") is (calls == 330)
+    assert (report.verdict == "better") is (calls > 5)  # what there is room for is compared
     assert (report.stop_reason == "finished") is (calls == 330)
 
 

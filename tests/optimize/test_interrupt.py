@@ -63,11 +63,11 @@ def test_during_the_search_what_is_in_flight_is_cancelled_and_the_original_comes
 
 
 def test_during_the_comparison_the_verdict_is_on_the_rows_that_there_are(rows, metric):
-    lm = InterruptedLM(at=110)  # the search takes some 20 calls, the first block of both programs 80
+    lm = InterruptedLM(at=110)  # the search takes some 20 calls, a block of both programs 32
     compiled = compiled_with(lm, rows, metric)
 
     assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the comparison"
-    assert compiled.report.comparison.n == 40
+    assert compiled.report.comparison.n == 48
     assert compiled.report.verdict == "better"
     assert compiled.demos
 
