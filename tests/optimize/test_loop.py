@@ -1,5 +1,6 @@
 """The loop: budget, journal, held-out split, statistics and report, for every recipe."""
 
+import asyncio
 import json
 import os
 import signal
@@ -294,3 +295,27 @@ def test_a_search_leaves_of_the_budget_what_the_comparison_needs(rows, metric, l
     assert f"the budget's limit on {kind} leaves the comparison" in report.stop_reason
     assert report.baseline.n == report.best.n == 80
     assert {"calls": report.usage.calls, "tokens": report.usage.total_tokens}[kind] <= limit
+
+
+def test_candidates_run_side_by_side_up_to_the_threads_and_what_two_ask_alike_is_paid_once(rows, metric):
+    class Crowd(ScriptedLM):
+        def __init__(self):
+            self.in_flight = self.most = 0
+
+            async def script(request):
+                self.in_flight += 1
+                self.most = max(self.most, self.in_flight)
+                await asyncio.sleep(0.002)
+                self.in_flight -= 1
+                return f"[[ ## answer ## ]] {request.messages[-1].content.rsplit('q', 1)[1].split()[0]}"
+
+            super().__init__(script)
+
+    lm = Crowd()
+    with tf.context(lm=lm, num_threads=32, cache=False):
+        tf.BootstrapRS(metric, max_labeled_demos=4, max_bootstrapped_demos=0, num_candidate_programs=6).compile(
+            QA, trainset=rows(60), valset=rows(40, start=500)
+        )
+
+    assert 8 < lm.most <= 32  # a look of the race is 8 rows of each candidate
+    assert len({json.dumps([m.content for m in r.messages]) for r in lm.requests}) == len(lm.requests)

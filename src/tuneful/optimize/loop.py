@@ -32,7 +32,7 @@ from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.reserve import Reserve
-from tuneful.optimize.runner import Runner
+from tuneful.optimize.runner import Batch, Runner
 from tuneful.optimize.task import (
     LARGEST_HOLD_OUT,
     SMALLEST_SPLIT,
@@ -145,11 +145,7 @@ class Loop:
                     trials = await portal.in_thread(lambda: self._affordable(asked))
                     if not trials:
                         break
-                    results = []
-                    for trial in trials:
-                        results.append((trial, await self._run(trial)))
-                        self.chronicle.trial(*results[-1])
-                        self.reserve.note(results[-1][1])
+                    results = await self._results(trials)
                     self.state = await self._of(self.recipe.tell, results)
                 else:
                     break
@@ -177,7 +173,7 @@ class Loop:
         """
         if not self.compares:
             return trials
-        finalists, kept = self._finalists(), self._kept()
+        finalists, kept = self.recipe.finalists(self.brief, self.state), self._kept()
         room, limit = len(trials), None
         while room and (short := self.reserve.short_of(sum(len(t.rows) for t in trials[:room]) + kept)):
             room, limit = 0 if finalists else room - 1, short
@@ -187,7 +183,7 @@ class Loop:
 
     def _room_for_jobs(self) -> bool:
         """Say whether jobs leave the comparison its share, or there is nothing to compare yet."""
-        if not self.compares or not self._finalists():
+        if not self.compares or not self.recipe.finalists(self.brief, self.state):
             return True
         if limit := self.reserve.short_of(self._kept(), jobs=True):
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
@@ -215,14 +211,27 @@ class Loop:
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
-    async def _run(self, trial: Trial) -> list[Outcome]:
+    async def _results(self, trials: Sequence[Trial]) -> list[tuple[Trial, list[Outcome]]]:
+        """Run trials side by side; return the outcomes of each."""
+        results = []
+
+        def done(i: int, records: Sequence[Mapping[str, Any]]) -> None:
+            results.append((trials[i], self._outcomes(trials[i], records)))
+            self.chronicle.trial(*results[-1])
+            self.reserve.note(results[-1][1])
+
+        await self.runner.records([self._batch(trial) for trial in trials], done)
+        return results
+
+    def _batch(self, trial: Trial) -> Batch:
         owner = self.student if trial.who == "student" else self.teacher
         known = owner.parameters()
         program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
         rows = [(self.brief.trainset[i], trial.leave_out) for i in trial.rows]
-        ambient = self.recipe.teacher_settings if trial.who == "teacher" else None
-        with context(**(ambient or {})):  # before the fingerprint: the settings decide who answers
-            records = await self.runner.records(program, rows, trial)
+        settings = self.recipe.teacher_settings if trial.who == "teacher" else None
+        return Batch(program, rows, trial, settings or {})
+
+    def _outcomes(self, trial: Trial, records: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         found = []
         for i, record in zip(trial.rows, records, strict=True):
             steps = as_taught(record["steps"], self.taught) if trial.who == "teacher" else tuple(record["steps"])
@@ -236,8 +245,7 @@ class Loop:
             rows = [(row, i >= len(self.held_out)) for i, row in enumerate(self.rows)]
             size = max(BLOCK, await self.runner.in_flight(self.student))
             for start in range(0, len(rows), size):
-                block = rows[start : start + size]
-                finished = [await self.runner.records(program, block, Trial({}, ())) for program in programs]
+                finished = await self.runner.records([Batch(p, rows[start : start + size]) for p in programs])
                 for column, new in zip(records, finished, strict=True):
                     column.extend(new)
                 self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuneful.backends.budget import Meter
@@ -21,10 +22,27 @@ from tuneful.optimize.record import taken_over, to_record
 from tuneful.optimize.trial import Trial
 from tuneful.program.module import Module
 from tuneful.program.running.concurrency import gather_bounded
-from tuneful.program.running.runtime import rollout
+from tuneful.program.running.runtime import context, rollout
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A program, and the rows to run it on.
+
+    Args:
+        program: what is run.
+        rows: examples, each with whether the demos that were made from it are left out.
+        trial: how it is run; what it says of rows and candidate is not read.
+        settings: those in force meanwhile, beside the ambient ones.
+    """
+
+    program: Module
+    rows: Sequence[tuple[Example, bool]]
+    trial: Trial = field(default_factory=lambda: Trial({}, ()))
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,30 +70,59 @@ class Runner:
         self._metric_identity = metric_fingerprint(self.recipe.metric)
         self._watched = 0
         self._accounted: set[str] = set()
+        self._running: dict[str, asyncio.Event] = {}
 
     async def in_flight(self, program: Module) -> int:
         """Return how many rollouts of a program run at once."""
         return await rollouts_in_flight(self.recipe.num_threads, program)
 
     async def records(
-        self, program: Module, rows: Sequence[tuple[Example, bool]], trial: Trial
-    ) -> list[Mapping[str, Any]]:
-        """Return the record of each row, as the objectives judge it.
+        self, batches: Sequence[Batch], done: Callable[[int, list[Mapping[str, Any]]], None] | None = None
+    ) -> list[list[Mapping[str, Any]]]:
+        """Return the records of each batch, row by row, as the objectives judge them.
+
+        All run side by side, but in their order: prompts that begin alike follow one another, as prefix caches like it.
 
         Args:
-            program: what is run.
-            rows: examples, each with whether the demos that were made from it are left out.
-            trial: how it is run; what it says of rows and candidate is not read.
+            batches: what is run.
+            done: called with the number of each batch and its records, in their order, as soon as they are there.
         """
-        own = fingerprint(program)
+        found: list[list[Any]] = [[None] * len(batch.rows) for batch in batches]
+        left = [len(batch.rows) for batch in batches]
+        upcoming = iter(enumerate(found))
+        following = next(upcoming, None)
 
-        async def one(row: tuple[Example, bool]) -> Mapping[str, Any]:
-            example, leave_out = row
-            ready = without_own_demos(program, example) if leave_out else program
-            return await self._record(ready, own if ready is program else fingerprint(ready), example, trial)
+        def say() -> None:
+            nonlocal following
+            while following is not None and not left[following[0]]:
+                if done is not None:
+                    done(*following)
+                following = next(upcoming, None)
+
+        async def one(item: tuple[int, int]) -> None:
+            batch, row = item
+            found[batch][row] = await self._row(batches[batch], own[batch], row)
+            left[batch] -= 1
+            say()
 
         with sharing():
-            return await gather_bounded(rows, one, await self.in_flight(program))
+            own, limits = [], [1]
+            for batch in batches:
+                with context(**batch.settings):  # they decide who answers
+                    own.append(fingerprint(batch.program))
+                    limits.append(await self.in_flight(batch.program))
+            say()
+            items = [(i, j) for i, batch in enumerate(batches) for j in range(len(batch.rows))]
+            await gather_bounded(items, one, max(limits))
+        return found
+
+    async def _row(self, batch: Batch, own: str, row: int) -> Mapping[str, Any]:
+        """Return the record of a row of a batch, whose program has the fingerprint `own`."""
+        example, leave_out = batch.rows[row]
+        with context(**batch.settings):
+            ready = without_own_demos(batch.program, example) if leave_out else batch.program
+            identity = own if ready is batch.program else fingerprint(ready)
+            return await self._record(ready, identity, example, batch.trial)
 
     async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
@@ -83,17 +130,16 @@ class Runner:
         Failures of the infrastructure are not kept, so that a resumed run tries them again.
         """
         key = key_of(identity, self._metric_identity, example, trial)
+        while (same := self._running.get(key)) is not None:  # two candidates may be one program
+            await same.wait()
         again = False
         record = self._known(key)
         if record is None:
-            with rollout(trial.sample):
-                row = await roll_out(
-                    program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
-                )
-            self._look_at(row)
-            record = to_record(row)
-            if row.status != "infra_error":
-                self.journal.write(key, record)
+            self._running[key] = asyncio.Event()
+            try:
+                record = await self._run(program, example, trial, key)
+            finally:
+                self._running.pop(key).set()
         elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
             self.chronicle.replayed[record.get("from", "")] += 1
             self.meter.restore(Usage(**record["usage"]), current_phase())
@@ -101,6 +147,17 @@ class Runner:
         judged = self.objectives.judged(record)
         self.chronicle.record(judged, again=again)
         return judged
+
+    async def _run(self, program: Module, example: Example, trial: Trial, key: str) -> Mapping[str, Any]:
+        with rollout(trial.sample):
+            row = await roll_out(
+                program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
+            )
+        self._look_at(row)
+        record = to_record(row)
+        if row.status != "infra_error":
+            self.journal.write(key, record)
+        return record
 
     def _known(self, key: str) -> Mapping[str, Any] | None:
         """Return the record that this run or an earlier one has, which is then this run's too."""

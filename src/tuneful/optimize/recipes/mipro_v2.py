@@ -100,7 +100,7 @@ class MIPROv2(PooledRace, Proposing):
         metric_threshold: float | None = None,
         *,
         minibatch: bool = True,
-        minibatch_size: int = selection.BLOCK,
+        minibatch_size: int = 16,
         minibatch_full_eval_steps: int = 5,
         program_aware_proposer: bool = True,
         data_aware_proposer: bool = True,

@@ -15,7 +15,7 @@ from tuneful.optimize.propose.proposing import Proposing
 from tuneful.optimize.propose.reflection import Reflect
 from tuneful.optimize.propose.wording import WriteWording
 from tuneful.optimize.space import Point, Space
-from tuneful.optimize.strategies import mutation, parzen, preflight, pruning, race, selection, spending
+from tuneful.optimize.strategies import kriging, mutation, preflight, pruning, race, selection, spending
 from tuneful.optimize.strategies.levers import Levers
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
@@ -240,14 +240,20 @@ class Tune(Proposing):
             return state
         if state["reflects"]:
             state = {**state, "mutation": mutation.chosen(brief, state["mutation"], known)}
-        axes = self._space(brief, state)
-        points = [{**space.origin(axes), **member["point"]} for member in state["members"]]
-        scored = [(p, s) for p, s in zip(points, race.edges(known), strict=True) if s is not None]
-        rng = brief.stream(f"proposals from {len(points)}")
+        axes, rng = self._space(brief, state), brief.stream(f"proposals from {len(state['members'])}")
         sizes = {axis.name: len(axis.options) for axis in axes}
         most = min(_WAVE, max(0, missing - len(state["mutation"]["lessons"])))
-        new = parzen.propose(sizes, [p for p, _ in scored], [s for _, s in scored], most, rng)
+        points = [{**space.origin(axes), **member["point"]} for member in state["members"]]
+        new = kriging.propose(sizes, self._believed(state), most, rng)
         return self._joined(state, [_member(point) for point in new if point not in points])
+
+    def _believed(self, state: State) -> kriging.Surrogate:
+        """Return what is believed of points, from the race so far."""
+        edges, noise = race.edges(state["race"]), race.noise(state["race"])
+        run = [c for c, edge in enumerate(edges) if edge is not None]
+        points = [state["members"][c]["point"] for c in run]
+        names = {name: 0 for point in points for name in point}
+        return kriging.fitted([{**names, **p} for p in points], [edges[c] or 0.0 for c in run], [noise[c] for c in run])
 
     def _mutated(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
         """Let the candidates that were rewritten join: their texts are further options of the instructions."""
@@ -299,19 +305,21 @@ class Tune(Proposing):
         if preflight.over(state["flight"]):
             return []
         if state["race"] is None:
-            return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
+            kept = state["pool"]["kept"][: self.max_bootstrapped_demos]
+            return [self._pool.demos(brief, kept)] if kept else []
         return [self._candidates(brief, state)[self._winner(state)]]
 
     def _winner(self, state: State) -> int:
         """Return the leader, or a simpler candidate that did as well on the same rows; later what is left of it."""
         if state["pruning"] is not None:
             return int(state["pruning"]["now"])
-        best = selection.leader(state["race"])
-        scores, means, members = state["race"]["scores"], race.means(state["race"]), state["members"]
-        rivals = [
-            c for c in race.alive(state["race"]) if len(scores[c]) == len(scores[best]) and means[c] == means[best]
-        ]
-        return min([best, *rivals], key=lambda c: sum(map(bool, members[c]["point"].values())))
+        known, members = self._believed(state), state["members"]
+        worth = {c: self._worth(known, members[c]["point"]) for c in race.alive(state["race"])}
+        return max(worth, key=lambda c: (worth[c], -sum(map(bool, members[c]["point"].values())), -c))
+
+    def _worth(self, known: kriging.Surrogate, point: Point) -> float:
+        """Return the mean of what a point is believed to be worth; less than a point is no difference."""
+        return round(known.at({**dict.fromkeys(known.points[0], 0), **point})[0], 2)
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
         """Return the candidates with their scores, the winner first."""

@@ -160,11 +160,23 @@ def means(state: State) -> list[float | None]:
 
 def edges(state: State) -> list[float | None]:
     """Return by how much each candidate is ahead of the others on the rows that it was run on; None before any."""
+    return [fmean(own) if own else None for own in _ahead(state)]
+
+
+def noise(state: State) -> list[float]:
+    """Return the variance of each candidate's edge that is chance's: the fewer its rows, the more."""
+    ahead = _ahead(state)
+    off = [s - mean for own in ahead if own for mean in [fmean(own)] for s in own]
+    single = sum(s * s for s in off) / max(1, len(off) - len(ahead)) + 1e-6
+    return [single / max(1, len(own)) for own in ahead]
+
+
+def _ahead(state: State) -> list[list[float]]:
+    """Return by how much each candidate is ahead of the others, on each row that it was run on."""
     scores = state["scores"]
     columns = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(front(state))]
     usual = [fmean(column) if column else 0.0 for column in columns]
-    ahead = [[s - usual[i] for i, s in enumerate(own) if s is not None] for own in scores]
-    return [fmean(own) if own else None for own in ahead]
+    return [[s - usual[i] for i, s in enumerate(own) if s is not None] for own in scores]
 
 
 def ranking(state: State) -> list[int]:

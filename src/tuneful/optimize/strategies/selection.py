@@ -8,7 +8,7 @@ from tuneful.optimize.strategies import race
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Ranked, State, Trial
 
 #: Rows between two looks at the race.
-BLOCK = 16
+BLOCK = 8
 
 
 def start(brief: Brief, n_candidates: int, *, most: int | None = None, block: int = BLOCK) -> State:
