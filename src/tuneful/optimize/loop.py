@@ -31,7 +31,7 @@ from tuneful.optimize.plan import Plan
 from tuneful.optimize.prompts import prompts
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport
-from tuneful.optimize.reserve import Reserve
+from tuneful.optimize.reserve import Reserve, Work
 from tuneful.optimize.runner import Batch, Runner
 from tuneful.optimize.task import (
     LARGEST_HOLD_OUT,
@@ -175,7 +175,7 @@ class Loop:
             return trials
         finalists, kept = self.recipe.finalists(self.brief, self.state), self._kept()
         room, limit = len(trials), None
-        while room and (short := self.reserve.short_of(sum(len(t.rows) for t in trials[:room]) + kept)):
+        while room and (short := self.reserve.short_of([*((t.candidate, len(t.rows)) for t in trials[:room]), *kept])):
             room, limit = 0 if finalists else room - 1, short
         if limit and (room or finalists):
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
@@ -189,9 +189,10 @@ class Loop:
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
         return not limit
 
-    def _kept(self) -> int:
-        """Return the rollouts that the comparison takes."""
-        return (max(1, len(self._finalists())) + 1) * len(self.rows)
+    def _kept(self) -> Work:
+        """Return the rollouts that the comparison takes: of the original, and of what is compared with it."""
+        compared: list[Candidate | None] = [{}, *(self._finalists() or [None])]
+        return [(candidate, len(self.rows)) for candidate in compared]
 
     # --- running ---
 
@@ -218,7 +219,7 @@ class Loop:
         def done(i: int, records: Sequence[Mapping[str, Any]]) -> None:
             results.append((trials[i], self._outcomes(trials[i], records)))
             self.chronicle.trial(*results[-1])
-            self.reserve.note(results[-1][1])
+            self.reserve.note(*results[-1])
 
         await self.runner.records([self._batch(trial) for trial in trials], done)
         return results

@@ -38,9 +38,10 @@ class Tune(Proposing):
     anything to gain; where there is not, it ends there. Then it gathers the program's own successes, and puts demo sets
     made of them, proposed instructions, words for fields, adapters, and the values of every `Choice`, `Integer` and
     `Real` of the program side by side, each by itself and several together. All run on the same blocks of rows; who is
-    behind beyond doubt stops. After each block new candidates join: combinations of what did well, and, where a capable
-    model is at hand, instructions that it rewrites from what went wrong in the best. When no more could be proved, none
-    join. Of the winner what does not matter is dropped: levers, demos, sentences. Use it when you do not know which
+    behind beyond doubt stops. What an option is worth is judged by all candidates that have it, so that a few rows of
+    each tell much. After each block new candidates join: combinations that promise most, and, where a capable model is
+    at hand, instructions that it rewrites from what went wrong in the best. When no more could be proved, none join.
+    Of the winner what does not matter is dropped: levers, demos, sentences. Use it when you do not know which
     lever pays; use a single recipe where you do.
 
     Args:
@@ -73,7 +74,8 @@ class Tune(Proposing):
     at most (a third of that is usual); to prune half of all that again or 832 runs, and 1,600 at most; and 2
     runs for each held-out row.
 
-    Source: ours. Racing after Maron and Moore (1994); joint search of instructions and demos after Opsahl-Ong et al.
+    Source: ours. Racing after Maron and Moore (1994); what options are worth by a Gaussian process, after Rasmussen and
+    Williams (2006); joint search of instructions and demos after Opsahl-Ong et al.
     (2024), "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs"; reflection after
     Agrawal et al. (2025), "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning".
     """
