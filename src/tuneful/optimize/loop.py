@@ -191,8 +191,8 @@ class Loop:
 
     def _kept(self) -> Work:
         """Return the rollouts that the comparison takes: of the original, and of what is compared with it."""
-        compared: list[Candidate | None] = [{}, *(self._finalists() or [None])]
-        return [(candidate, len(self.rows)) for candidate in compared]
+        found: Sequence[Candidate | None] = self._finalists() or [None]
+        return [(candidate, len(self.rows)) for candidate in [{}, *found]]
 
     # --- running ---
 
