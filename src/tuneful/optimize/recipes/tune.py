@@ -320,8 +320,8 @@ class Tune(Proposing):
         return max(worth, key=lambda c: (worth[c], -sum(map(bool, members[c]["point"].values())), -c))
 
     def _worth(self, known: kriging.Surrogate, point: Point) -> float:
-        """Return the mean of what a point is believed to be worth; less than a point is no difference."""
-        return round(known.at({**dict.fromkeys(known.points[0], 0), **point})[0], 2)
+        """Return the mean of what a point is believed to be worth; digits beyond are no difference."""
+        return round(known.at({**dict.fromkeys(known.points[0], 0), **point})[0], 9)
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
         """Return the candidates with their scores, the winner first."""
