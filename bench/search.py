@@ -73,7 +73,15 @@ _OURS = {
     "SIMBA": lambda effort: _SIMBA[effort],
 }
 #: Those that choose demos, and so are told how many there may be.
-_DEMOS = ("Tune", "BootstrapFewShotWithRandomSearch", "BootstrapFewShotWithOptuna", "MIPROv2", "InferRules")
+_DEMOS = (
+    "Tune",
+    "BootstrapFewShot",
+    "KNNFewShot",
+    "BootstrapFewShotWithRandomSearch",
+    "BootstrapFewShotWithOptuna",
+    "MIPROv2",
+    "InferRules",
+)
 #: Those that a model writes for, and how it is called there.
 _PROMPT_MODEL = {
     "MIPROv2": "prompt_model",
@@ -116,7 +124,11 @@ def tuneful(task, recipe, seed, model, api_base, budget, options):
             from random_demos import RandomDemos
 
             return RandomDemos(metric, options["labelled"]).best(student, trainset, budget=run["budget"], seed=seed)
-        return getattr(tf, recipe)(metric=metric, **settings(recipe, budget, options, lm)).compile(student, **run)
+        own = settings(recipe, budget, options, lm)
+        if recipe == "KNNFewShot":
+            own |= {"k": options["labelled"], "trainset": trainset, "vectorizer": "local/wordllama"}
+            run.pop("trainset")
+        return getattr(tf, recipe)(metric=metric, **own).compile(student, **run)
 
     emit(by_tuneful(TASKS[task], seed, model, api_base, options, compiled))
 

@@ -177,3 +177,11 @@ def test_where_not_all_can_be_run_on_all_rows_the_better_half_goes_on():
     assert race.halved(half, 0) == half  # the last two are told apart as far as it goes
     late = race.add(state, 1)
     assert race.halved(late, 0) == late  # one still catches up
+
+
+def test_it_is_halved_until_the_next_block_fits_by_what_candidates_are_believed_to_be_worth():
+    state = race.start(8, range(40), block=10)
+    state = race.tell(state, {c: [float(i < c) for i in range(10)] for c in range(8)})
+    assert race.alive(race.halved(state, 40)) == [4, 5, 6, 7]
+    assert race.alive(race.halved(state, 39)) == [6, 7]
+    assert race.alive(race.halved(state, 39, [8.0, 9.0, *range(6)])) == [0, 1]

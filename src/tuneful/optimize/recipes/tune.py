@@ -203,7 +203,8 @@ class Tune(Proposing):
         if state["pruning"]:
             return {**state, "pruning": {**state["pruning"], "race": running}}
         room = spending.room(state["spent"], brief)
-        running = race.halved(running, None if room is None else room - state["spent"]["rollouts"])
+        left = None if room is None else room - state["spent"]["rollouts"]
+        running = race.halved(running, left, self._worth({**state, "race": running}))
         return self._noted({**state, "race": running}, found, race.alive(running))
 
     def _noted(self, state: State, found: Sequence[tuple[int, Sequence[Outcome]]], alive: Sequence[int]) -> State:
@@ -256,6 +257,12 @@ class Tune(Proposing):
         points = [state["members"][c]["point"] for c in run]
         names = {name: 0 for point in points for name in point}
         return kriging.fitted([{**names, **p} for p in points], [edges[c] or 0.0 for c in run], [noise[c] for c in run])
+
+    def _worth(self, state: State) -> list[float]:
+        """Return the mean of what each candidate in the race is believed to be worth."""
+        known, racing = self._believed(state), state["members"][: len(state["race"]["scores"])]
+        none = dict.fromkeys(known.points[0], 0)
+        return [round(known.at({**none, **member["point"]})[0], 9) for member in racing]  # further digits are noise
 
     def _mutated(self, brief: Brief, state: State, results: Sequence[tuple[Job, Any]]) -> State:
         """Let the candidates that were rewritten join: their texts are further options of the instructions."""
@@ -315,13 +322,9 @@ class Tune(Proposing):
         """Return the leader, or a simpler candidate that did as well on the same rows; later what is left of it."""
         if state["pruning"] is not None:
             return int(state["pruning"]["now"])
-        known, members = self._believed(state), state["members"]
-        worth = {c: self._worth(known, members[c]["point"]) for c in race.alive(state["race"])}
-        return max(worth, key=lambda c: (worth[c], -sum(map(bool, members[c]["point"].values())), -c))
-
-    def _worth(self, known: kriging.Surrogate, point: Point) -> float:
-        """Return the mean of what a point is believed to be worth; digits beyond are no difference."""
-        return round(known.at({**dict.fromkeys(known.points[0], 0), **point})[0], 9)
+        worth, members = self._worth(state), state["members"]
+        plain = [-sum(map(bool, member["point"].values())) for member in members]
+        return max(race.alive(state["race"]), key=lambda c: (worth[c], plain[c], -c))
 
     def ranked(self, brief: Brief, state: State) -> list[Ranked]:
         """Return the candidates with their scores, the winner first."""

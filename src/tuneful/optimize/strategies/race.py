@@ -120,20 +120,29 @@ def tell(state: State, scores: Mapping[int, Sequence[float | None]]) -> State:
     return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(down))]}
 
 
-def halved(state: State, left: int | None) -> State:
+def halved(state: State, left: int | None, worth: Sequence[float] | None = None) -> State:
     """Return the race without its worse half, where so many rollouts cannot run all who are in it on all rows.
 
-    Better that the better half is told apart on more rows than that all stop together. Nobody is dropped while some
-    still catch up, nor of two; None is no limit. Asked after each look, the field halves until it fits: successive
-    halving (Karnin et al., "Almost Optimal Exploration in Multi-Armed Bandits", 2013). What is dropped so was not
-    shown to be worse: no error control holds for it.
+    Better that the better half is told apart on more rows than that all stop together. Asked after each look, the field
+    halves until it fits: successive halving (Karnin et al., "Almost Optimal Exploration in Multi-Armed Bandits", 2013).
+    Where not even the next block fits for the half, it halves again. Nobody is dropped while some still catch up, nor
+    of two. What is dropped so was not shown to be worse: no error control holds for it.
+
+    Args:
+        state: the race.
+        left: rollouts that there is room for; None is no limit.
+        worth: what candidates are believed to be worth; by default their order is that of `ranking`.
     """
     racing = alive(state)
     needed = sum(len(state["rows"]) - len(state["scores"][c]) for c in racing)
     if left is None or needed <= left or len(racing) <= 2 or not level(state):
         return state
-    out = sorted(c for c in ranking(state)[: len(racing)][-(len(racing) // 2) :])
-    return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in out)]}
+    order = ranking(state)[: len(racing)]
+    order = order if worth is None else sorted(order, key=lambda c: -worth[c])
+    kept = len(order) - len(order) // 2
+    while kept > 2 and kept * state["block"] > left:
+        kept -= kept // 2
+    return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(order[kept:]))]}
 
 
 def played(state: State, known: Sequence[Sequence[float | None]]) -> State:
