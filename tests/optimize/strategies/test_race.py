@@ -172,16 +172,28 @@ def test_where_not_all_can_be_run_on_all_rows_the_better_half_goes_on():
     state = race.tell(state, {c: [float(i < 4 + c) for i in range(10)] for c in range(4)})
     assert race.halved(state, None) == state
     assert race.halved(state, 120) == state  # there is room for all
-    half = race.halved(state, 119)
+    assert race.halved(state, 80) == state  # for two rounds of a look of all
+    half = race.halved(state, 79)
     assert race.alive(half) == [2, 3]
     assert race.halved(half, 0) == half  # the last two are told apart as far as it goes
     late = race.add(state, 1)
     assert race.halved(late, 0) == late  # one still catches up
 
 
-def test_it_is_halved_until_the_next_block_fits_by_what_candidates_are_believed_to_be_worth():
+def test_it_is_halved_until_the_rounds_fit_by_what_candidates_are_believed_to_be_worth():
     state = race.start(8, range(40), block=10)
     state = race.tell(state, {c: [float(i < c) for i in range(10)] for c in range(8)})
-    assert race.alive(race.halved(state, 40)) == [4, 5, 6, 7]
-    assert race.alive(race.halved(state, 39)) == [6, 7]
-    assert race.alive(race.halved(state, 39, [8.0, 9.0, *range(6)])) == [0, 1]
+    assert race.alive(race.halved(state, 240)) == list(range(8))  # three rounds of a look of all
+    assert race.alive(race.halved(state, 239)) == [4, 5, 6, 7]
+    assert race.alive(race.halved(state, 79)) == [6, 7]
+    assert race.alive(race.halved(state, 79, [8.0, 9.0, *range(6)])) == [0, 1]
+
+
+def test_who_was_credited_with_rows_waits_for_the_others():
+    state = race.credited(race.start(3, range(40), block=10), 0, [1.0] * 20)
+    for taken in (0, 10):
+        assert race.ask(state) == [(c, tuple(range(taken, taken + 10))) for c in (1, 2)]
+        state = race.tell(state, dict.fromkeys((1, 2), [1.0] * 10))
+        assert race.level(state)
+    assert race.alive(race.halved(state, 30)) == [0, 1]
+    assert [c for c, _ in race.ask(state)] == [0, 1, 2]

@@ -20,6 +20,7 @@ and always half of what he could lose at most, which in simulation dropped candi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -51,7 +52,7 @@ def start(n_candidates: int, rows: Sequence[int], *, block: int, alpha: float = 
             f"a race needs n_candidates >= 0, block >= 1 and 0 < alpha < 1, got {n_candidates}, {block} and {alpha}."
         )
     begun: State = {"rows": list(rows), "block": block, "alpha": alpha, "looks": 0}
-    begun |= {"scores": [], "bets": [], "fallen": []}
+    begun |= {"scores": [], "bets": [], "fallen": [], "credited": []}
     return add(begun, n_candidates)
 
 
@@ -68,7 +69,7 @@ def add(state: State, n: int) -> State:
 def credited(state: State, candidate: int, scores: Sequence[float | None]) -> State:
     """Return the race in which a candidate was run on the first rows before it began."""
     known = [list(scores[: len(state["rows"])]) if c == candidate else own for c, own in enumerate(state["scores"])]
-    return {**state, "scores": known}
+    return {**state, "scores": known, "credited": [*state["credited"], candidate]}
 
 
 def alive(state: State) -> list[int]:
@@ -78,13 +79,15 @@ def alive(state: State) -> list[int]:
 
 
 def front(state: State) -> int:
-    """Return how many rows those have been run on that have been run on most."""
-    return max(map(len, state["scores"]), default=0)
+    """Return how many rows the race has come to. Who was credited with further ones waits there for the others."""
+    racing = alive(state)
+    others = [c for c in racing if c not in state["credited"]]
+    return max((len(state["scores"][c]) for c in others or racing), default=0)
 
 
 def level(state: State) -> bool:
     """Say whether nobody who is still in the race has to catch up."""
-    return all(len(state["scores"][c]) == front(state) for c in alive(state))
+    return all(len(state["scores"][c]) >= front(state) for c in alive(state))
 
 
 def ask(state: State) -> list[tuple[int, tuple[int, ...]]]:
@@ -97,7 +100,7 @@ def ask(state: State) -> list[tuple[int, tuple[int, ...]]]:
         return []
     done, furthest = {c: len(state["scores"][c]) for c in racing}, front(state)
     late = [c for c in racing if done[c] < furthest]
-    end = furthest if late else len(state["rows"])
+    end = furthest if late else furthest + state["block"]
     wanted = {c: tuple(state["rows"][done[c] : min(end, done[c] + state["block"])]) for c in late or racing}
     return [(c, rows) for c, rows in wanted.items() if rows]
 
@@ -121,28 +124,34 @@ def tell(state: State, scores: Mapping[int, Sequence[float | None]]) -> State:
 
 
 def halved(state: State, left: int | None, worth: Sequence[float] | None = None) -> State:
-    """Return the race without its worse half, where so many rollouts cannot run all who are in it on all rows.
+    """Return the race without its worse half, where there is no room for all who are in it on all rows.
 
     Better that the better half is told apart on more rows than that all stop together. Asked after each look, the field
-    halves until it fits: successive halving (Karnin et al., "Almost Optimal Exploration in Multi-Armed Bandits", 2013).
-    Where not even the next block fits for the half, it halves again. Nobody is dropped while some still catch up, nor
-    of two. What is dropped so was not shown to be worse: no error control holds for it.
+    halves as soon as the next look of all would take more than one of the rounds' share of what is left, until two are
+    left: successive halving (Karnin et al., "Almost Optimal Exploration in Multi-Armed Bandits", 2013). Nobody is
+    dropped while some still catch up. What is dropped so was not shown to be worse: no error control holds for it.
 
     Args:
         state: the race.
         left: rollouts that there is room for; None is no limit.
         worth: what candidates are believed to be worth; by default their order is that of `ranking`.
     """
-    racing = alive(state)
-    needed = sum(len(state["rows"]) - len(state["scores"][c]) for c in racing)
-    if left is None or needed <= left or len(racing) <= 2 or not level(state):
+    if left is None or not level(state):
         return state
+    racing = alive(state)
     order = ranking(state)[: len(racing)]
     order = order if worth is None else sorted(order, key=lambda c: -worth[c])
-    kept = len(order) - len(order) // 2
-    while kept > 2 and kept * state["block"] > left:
+    kept = len(order)
+    while kept > 2 and _dear(state, order[:kept], left):
         kept -= kept // 2
     return {**state, "fallen": [*state["fallen"], *([c, state["looks"]] for c in sorted(order[kept:]))]}
+
+
+def _dear(state: State, racing: Sequence[int], left: int) -> bool:
+    """Say whether so few rollouts can neither run all on all rows nor be halved among them round by round."""
+    needed = sum(len(state["rows"]) - len(state["scores"][c]) for c in racing)
+    rounds = math.ceil(math.log2(len(racing)))
+    return needed > left and len(racing) * state["block"] * rounds > left
 
 
 def played(state: State, known: Sequence[Sequence[float | None]]) -> State:
@@ -183,7 +192,8 @@ def noise(state: State) -> list[float]:
 def _ahead(state: State) -> list[list[float]]:
     """Return by how much each candidate is ahead of the others, on each row that it was run on."""
     scores = state["scores"]
-    columns = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(front(state))]
+    longest = max(map(len, scores), default=0)
+    columns = [[own[i] for own in scores if len(own) > i and own[i] is not None] for i in range(longest)]
     usual = [fmean(column) if column else 0.0 for column in columns]
     return [[s - usual[i] for i, s in enumerate(own) if s is not None] for own in scores]
 

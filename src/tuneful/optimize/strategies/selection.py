@@ -46,10 +46,9 @@ def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> St
 
 
 def leader(state: State) -> int:
-    """Return the best of those that were run on most rows: few rows flatter one that has joined late."""
-    racing, means = race.alive(state), race.means(state)
-    most = max(len(state["scores"][c]) for c in racing)
-    full = [c for c in racing if len(state["scores"][c]) == most]
+    """Return the best of those who are where the race is: few rows flatter one that has joined late."""
+    means, front = race.means(state), race.front(state)
+    full = [c for c in race.alive(state) if len(state["scores"][c]) >= front]
     return max(full, key=lambda c: (float("-inf") if (mean := means[c]) is None else mean, -c))
 
 
