@@ -259,3 +259,13 @@ def test_a_writer_that_fails_or_writes_rubbish_does_not_end_the_search(rows, met
 def test_wrong_settings_are_told(metric, wrong):
     with pytest.raises(tf.UsageError):
         Tune(metric, **wrong)
+
+
+def test_where_no_rollout_has_a_score_the_original_comes_back(rows, metric):
+    def down(request):
+        raise tf.LMServerError("down")
+
+    program = tuned(rows, metric, ScriptedLM(down))
+
+    assert not program.report.improved
+    assert program.report.warnings["infra error"]

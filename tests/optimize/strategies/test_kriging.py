@@ -1,6 +1,7 @@
 """Kriging: what shares options is judged together, proposals are new, and they come to an end with the space."""
 
 import itertools
+import math
 import random
 from statistics import fmean
 
@@ -80,3 +81,14 @@ def test_the_same_stream_proposes_the_same():
     assert kriging.propose({"a": 9}, known, 3, random.Random(5)) == kriging.propose(
         {"a": 9}, known, 3, random.Random(5)
     )
+
+
+def test_what_is_believed_does_not_depend_on_the_unit_of_the_scores():
+    rng = random.Random(3)
+    points = drawn(rng, 12)
+    scores = [rng.random() for _ in points]
+    shares = kriging.fitted(points, scores, [0.03] * 12)
+    points_of_100 = kriging.fitted(points, [100 * s for s in scores], [300.0] * 12, span=100.0)
+
+    for point in points:
+        assert math.isclose(100 * shares.at(point)[0], points_of_100.at(point)[0])

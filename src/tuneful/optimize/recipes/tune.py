@@ -251,16 +251,20 @@ class Tune(Proposing):
         return self._joined(state, [_member(point) for point in new if point not in points])
 
     def _believed(self, state: State) -> kriging.Surrogate:
-        """Return what is believed of points, from the race so far."""
-        edges, noise = race.edges(state["race"]), race.noise(state["race"])
+        """Return what is believed of points, from the race so far, in which somebody has a score."""
+        known, members = state["race"], state["members"]
+        edges, noise = race.edges(known), race.noise(known)
         run = [c for c, edge in enumerate(edges) if edge is not None]
-        points = [state["members"][c]["point"] for c in run]
-        names = {name: 0 for point in points for name in point}
-        return kriging.fitted([{**names, **p} for p in points], [edges[c] or 0.0 for c in run], [noise[c] for c in run])
+        names = {name: 0 for member in members for name in member["point"]}
+        points = [{**names, **members[c]["point"]} for c in run]
+        return kriging.fitted(points, [edges[c] or 0.0 for c in run], [noise[c] for c in run], race.span(known))
 
     def _worth(self, state: State) -> list[float]:
-        """Return the mean of what each candidate in the race is believed to be worth."""
-        known, racing = self._believed(state), state["members"][: len(state["race"]["scores"])]
+        """Return the mean of what each candidate in the race is believed to be worth: all alike before any score."""
+        racing = state["members"][: len(state["race"]["scores"])]
+        if all(edge is None for edge in race.edges(state["race"])):
+            return [0.0 for _ in racing]
+        known = self._believed(state)
         none = dict.fromkeys(known.points[0], 0)
         return [round(known.at({**none, **member["point"]})[0], 9) for member in racing]  # further digits are noise
 

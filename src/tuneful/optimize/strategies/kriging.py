@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Point = dict[str, int]
+from tuneful.optimize.space import Point
 
 #: How alike two options are that are both a change, as against the same option (1) and a change and none (0).
 _BOTH_CHANGED = 0.5
@@ -60,17 +60,18 @@ class Surrogate:
         return mean, math.sqrt(max(0.0, self.variance - known))
 
 
-def fitted(points: Sequence[Point], scores: Sequence[float], noise: Sequence[float]) -> Surrogate:
+def fitted(points: Sequence[Point], scores: Sequence[float], noise: Sequence[float], span: float = 1.0) -> Surrogate:
     """Return what is believed after scores.
 
     Args:
-        points: what was run, each with an option for every axis, 0 where it changes nothing.
+        points: what was run, at least one, each with an option for every axis, 0 where it changes nothing.
         scores: the mean score of each.
         noise: the variance of each such mean.
+        span: the range of scores.
     """
     centre = sum(scores) / len(scores)
     off = [score - centre for score in scores]
-    tried = [_with(points, off, noise, mix, spread**2) for mix in _MIXES for spread in _SPREADS]
+    tried = [_with(points, off, noise, mix, (spread * span) ** 2) for mix in _MIXES for spread in _SPREADS]
     _, factor, weights, mix, variance = max(tried, key=lambda one: one[0])
     return Surrogate(points, weights, factor, mix, variance, centre)
 

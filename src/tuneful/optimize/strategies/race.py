@@ -189,6 +189,12 @@ def noise(state: State) -> list[float]:
     return [single / max(1, len(own)) for own in ahead]
 
 
+def span(state: State) -> float:
+    """Return the largest difference that two scores can have."""
+    known: list[float] = [s for own in state["scores"] for s in own if s is not None]
+    return max([1.0, *known]) - min([0.0, *known])
+
+
 def _ahead(state: State) -> list[list[float]]:
     """Return by how much each candidate is ahead of the others, on each row that it was run on."""
     scores = state["scores"]
@@ -219,7 +225,7 @@ def rollouts(n_candidates: int, n_rows: int, block: int) -> tuple[int, int]:
 
 def _bet_on(state: State, candidate: int) -> dict[str, Any]:
     """Return the bets against a candidate, with the rows that it has been run on since."""
-    scores, n_rows, span = state["scores"], len(state["rows"]), _span(state)
+    scores, n_rows, wide = state["scores"], len(state["rows"]), span(state)
     seen, wealth, end = state["bets"][candidate]["seen"], state["bets"][candidate]["wealth"], len(scores[candidate])
     rivals = [c for c, own in enumerate(scores) if c != candidate and len(own) > seen]
     leads = {c: sum(_difference(scores, c, candidate, i) for i in range(seen)) for c in rivals}
@@ -228,10 +234,10 @@ def _bet_on(state: State, candidate: int) -> dict[str, Any]:
         rival = max(leads, key=lambda c: leads[c], default=candidate)
         if leads.get(rival, 0.0) > 0:
             due = -leads[rival] / (n_rows - i)  # the mean of what is to come, if the two are equal on all rows
-            if due <= -span:  # not to be caught up with, even by winning all rows that are left
+            if due <= -wide:  # not to be caught up with, even by winning all rows that are left
                 wealth = _RICH
                 break
-            gain = (_difference(scores, rival, candidate, i) - due) / (span + due)
+            gain = (_difference(scores, rival, candidate, i) - due) / (wide + due)
             wealth = min(_RICH, wealth * (1 + _BET * gain))
         leads = {c: lead + _difference(scores, c, candidate, i) for c, lead in leads.items()}
     return {"seen": end, "wealth": wealth}
@@ -241,9 +247,3 @@ def _difference(scores: Sequence[Sequence[float | None]], ahead: int, behind: in
     """Return by how much a candidate is ahead of another on the i-th row; 0 where one of them has no score."""
     mine, other = scores[ahead][i], scores[behind][i]
     return 0.0 if mine is None or other is None else mine - other
-
-
-def _span(state: State) -> float:
-    """Return the largest difference that two scores can have."""
-    known: list[float] = [s for own in state["scores"] for s in own if s is not None]
-    return max([1.0, *known]) - min([0.0, *known])
