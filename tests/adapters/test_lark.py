@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import date
 from typing import Any, Literal
 
@@ -76,7 +77,8 @@ def test_what_an_adapter_writes_its_grammar_admits_and_both_are_read_alike(case,
     plan = adapter.plan(signature, LARK)
     text = adapter.output_text(signature, values)
     assume("\x7f" not in text)  # llguidance admits it in JSON as an escape only
-    assume(adapter.name != "xml" or (">\n" not in text.replace(">\n<", "") and "<\\" not in text))  # lines of their own
+    own_lines = re.search(r"<\w+>\n", text)  # values of several lines, which the grammar has without them
+    assume(adapter.name != "xml" or not (own_lines or "<\\" in text))
     assume(text != '""')  # what is asked for is a text, though an empty one is read
     assume("[[\\" not in text)  # the escape of the chat adapter, which JSON has not: a grammar needs none
     assert plan.grammar is None or accepts(plan.grammar, text)
