@@ -210,6 +210,12 @@ def test_mapping_form_and_the_function_that_makes_signatures():
         Signature({"a": str})
 
 
+def test_a_field_of_another_signature_is_known_by_the_name_it_gets():
+    points = Signature({"essay": InputField(), "points": (int, OutputField(ge=1))}).output_fields["points"]
+    assert Signature({"essay": InputField(), "mark": points}).output_fields["mark"].constraints == points.constraints
+    assert str(QA.append("mark", points)).endswith("mark: int")
+
+
 def test_other_values_are_refused():
     with pytest.raises(SignatureError, match="not int: 3"):
         Signature(3)

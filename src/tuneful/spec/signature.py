@@ -5,27 +5,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import sys
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from types import FrameType
 from typing import Any
 
 from tuneful.errors import SignatureError, nearest
-from tuneful.spec.fields import CONSTRAINTS, MISSING, Field, FieldDeclaration, Role
-from tuneful.spec.grammar import read_signature, read_type
+from tuneful.spec.fields import CONSTRAINTS, Field, Role
+from tuneful.spec.forms import field_of, fields_of_class, fields_of_function, names_in_scope
+from tuneful.spec.grammar import read_signature
 from tuneful.spec.types import type_name
-
-_PACKAGE = __name__.partition(".")[0]
-
-
-def _names_in_scope(frame: FrameType | None) -> dict[str, Any]:
-    """Return the names visible where the user wrote the signature: the nearest frame outside the package."""
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
-        frame = frame.f_back
-    return {**frame.f_globals, **frame.f_locals} if frame is not None else {}
 
 
 class _ClassForm(type):
@@ -38,7 +27,9 @@ class _ClassForm(type):
         if not any(isinstance(base, _ClassForm) for base in bases):
             return super().__new__(mcs, name, bases, namespace)
         inherited = [b for b in namespace.get("__orig_bases__", ()) if isinstance(b, Signature)]
-        return _from_class_body(name, namespace, inherited, _names_in_scope(sys._getframe(1)))
+        fields = fields_of_class(name, namespace, (f for parent in inherited for f in parent._all()), names_in_scope())
+        doc = namespace.get("__doc__") or (inherited[0]._own_instructions() if inherited else None)
+        return Signature._make(name, doc, fields)
 
 
 class Signature(metaclass=_ClassForm):
@@ -88,13 +79,13 @@ class Signature(metaclass=_ClassForm):
         if isinstance(spec, Signature):
             self._set(name or spec.name, instructions or spec.instructions, spec._fields.values())
         elif isinstance(spec, str):
-            names = {**_names_in_scope(sys._getframe(1)), **(custom_types or {})}
+            names = {**names_in_scope(), **(custom_types or {})}
             self._set(name or "Signature", instructions, read_signature(spec, names))
         elif isinstance(spec, Mapping):
-            self._set(name or "Signature", instructions, (_from_mapping(n, f) for n, f in spec.items()))
+            self._set(name or "Signature", instructions, (field_of(n, f) for n, f in spec.items()))
         elif inspect.isroutine(spec):
             doc = instructions or inspect.getdoc(spec)
-            self._set(name or spec.__name__, doc, _from_function(spec, custom_types or {}))
+            self._set(name or spec.__name__, doc, fields_of_function(spec, custom_types or {}))
         else:
             raise SignatureError(
                 f"a signature is a string, a class, a typed function or a mapping, not {type(spec).__name__}: {spec!r}."
@@ -247,9 +238,7 @@ class Signature(metaclass=_ClassForm):
         """
         if name in self._fields:
             raise SignatureError(f"the signature has a field `{name}` already: {self}.")
-        if not isinstance(field, FieldDeclaration):
-            raise SignatureError(f"`{name}` must be declared with InputField() or OutputField(), not {field!r}.")
-        new = field.bind(name, MISSING if type_ is None else type_)
+        new = field_of(name, field if type_ is None else (type_, field))
         same = [f for f in self._all() if f.role == new.role]
         other = [f for f in self._all() if f.role != new.role]
         at = index if index >= 0 else len(same) + 1 + index
@@ -329,85 +318,6 @@ def ensure_signature(spec: Any, instructions: str | None = None) -> Signature:
 def make_signature(spec: Any, instructions: str | None = None, signature_name: str | None = None) -> Signature:
     """Build a signature; the function form of the constructor, as programs in this field write it."""
     return Signature(spec, instructions, name=signature_name)
-
-
-def _from_mapping(name: str, declared: Any) -> Field:
-    type_, field = declared if isinstance(declared, tuple) else (None, declared)
-    if isinstance(field, Field):
-        return field
-    if not isinstance(field, FieldDeclaration):
-        raise SignatureError(f"`{name}` must be declared with InputField() or OutputField(), not {field!r}.")
-    return field.bind(name, MISSING if type_ is None else type_)
-
-
-def _from_class_body(
-    name: str, namespace: dict[str, Any], inherited: list[Signature], scope: Mapping[str, Any]
-) -> Signature:
-    annotations = _class_annotations(namespace)
-    declared = {k: v for k, v in namespace.items() if not k.startswith("__")}
-    fields = {f.name: f for parent in inherited for f in parent._all()}
-    for field_name in dict.fromkeys((*annotations, *declared)):
-        declaration = declared.get(field_name)
-        if not isinstance(declaration, FieldDeclaration):
-            raise SignatureError(
-                f"`{field_name}` in signature `{name}` must be declared with InputField() or OutputField(), "
-                f"not {declaration!r}. A signature holds fields and a docstring, nothing else."
-            )
-        annotation = annotations.get(field_name, MISSING)
-        if isinstance(annotation, str):
-            annotation = read_type(annotation, scope)
-        fields[field_name] = declaration.bind(field_name, annotation)
-    for role in ("input", "output"):
-        if not any(f.role == role for f in fields.values()):
-            raise SignatureError(f"signature `{name}` has no {role} field. Declare one with {role.title()}Field().")
-    doc = namespace.get("__doc__") or (inherited[0]._own_instructions() if inherited else None)
-    return Signature._make(name, doc, fields.values())
-
-
-def _class_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
-    if sys.version_info >= (3, 14):  # annotations are computed on demand there (PEP 649)
-        import annotationlib
-
-        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
-        if annotate is None:
-            return {}
-        return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
-    return dict(namespace.get("__annotations__", {}))
-
-
-def _from_function(function: Callable[..., Any], names: Mapping[str, Any]) -> list[Field]:
-    scope = {**getattr(function, "__globals__", {}), **_names_in_scope(sys._getframe(2)), **names}
-    parsed = inspect.signature(function)
-
-    def resolve(annotation: Any) -> Any:
-        if annotation is inspect.Parameter.empty:
-            return MISSING
-        return read_type(annotation, scope) if isinstance(annotation, str) else annotation
-
-    fields = []
-    for parameter in parsed.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise SignatureError(f"`*{parameter.name}` of `{function.__name__}` cannot be a field: name every input.")
-        default = MISSING if parameter.default is parameter.empty else parameter.default
-        declaration = FieldDeclaration("input", default=default)
-        fields.append(declaration.bind(parameter.name, resolve(parameter.annotation)))
-    returned = resolve(parsed.return_annotation)
-    if returned is None:
-        raise SignatureError(f"`{function.__name__}` returns None: its return type says what the step produces.")
-    output = FieldDeclaration("output")
-    many = _members_of(returned)
-    pairs = many.items() if many else [(function.__name__, returned)]
-    return fields + [output.bind(name, type_) for name, type_ in pairs]
-
-
-def _members_of(returned: Any) -> dict[str, Any]:
-    """Return the members of a record type (TypedDict, dataclass, NamedTuple), or {} for any other type."""
-    is_record = (
-        typing.is_typeddict(returned)
-        or hasattr(returned, "__dataclass_fields__")
-        or (isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"))
-    )
-    return typing.get_type_hints(returned, include_extras=True) if is_record else {}
 
 
 def _side(fields: Iterable[Field]) -> str:
