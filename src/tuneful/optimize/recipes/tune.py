@@ -75,9 +75,9 @@ class Tune(Proposing):
     runs for each held-out row.
 
     Source: ours. Racing after Maron and Moore (1994); what options are worth by a Gaussian process, after Rasmussen and
-    Williams (2006); joint search of instructions and demos after Opsahl-Ong et al.
-    (2024), "Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs"; reflection after
-    Agrawal et al. (2025), "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning".
+    Williams (2006); joint search of instructions and demos after Opsahl-Ong et al. (2024), "Optimizing Instructions and
+    Demonstrations for Multi-Stage Language Model Programs"; reflection after Agrawal et al. (2025), "GEPA: Reflective
+    Prompt Evolution Can Outperform Reinforcement Learning".
     """
 
     def __init__(
