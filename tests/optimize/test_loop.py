@@ -88,7 +88,7 @@ def test_a_budget_that_ends_before_the_comparison_gives_the_original_back_and_ke
 ):
     with tf.context(lm=landscape(0.3, 0.9)):
         compiled = tf.BootstrapFewShot(metric=metric).compile(
-            QA, trainset=rows(60), valset=rows(60, start=500), budget=tf.Budget(calls=20)
+            QA, trainset=rows(60), valset=rows(60, start=500), budget=tf.Budget(calls=5)
         )
 
     assert compiled.report.verdict == "not compared"
@@ -295,6 +295,21 @@ def test_a_search_leaves_of_the_budget_what_the_comparison_needs(rows, metric, l
     assert f"the budget's limit on {kind} leaves the comparison" in report.stop_reason
     assert report.baseline.n == report.best.n == 80
     assert {"calls": report.usage.calls, "tokens": report.usage.total_tokens}[kind] <= limit
+
+
+@pytest.mark.parametrize(("limit", "threads"), [(70, 1), (99, 8), (100, 64)])
+def test_a_budget_that_ends_the_comparison_is_spent_on_rows_that_all_programs_have(
+    rows, metric, landscape, limit, threads
+):
+    teleprompter = tf.BootstrapFewShot(metric=metric, max_bootstrapped_demos=2)
+    with tf.context(lm=landscape(0.3, 0.9), num_threads=threads):
+        report = teleprompter.compile(
+            QA, trainset=rows(60), valset=rows(60, start=500), budget=tf.Budget(calls=limit)
+        ).report
+
+    searched = sum(used.calls for phase, used in report.evidence.phases.items() if phase == "search")
+    assert report.baseline.n == report.best.n == (limit - searched) // 2
+    assert "during the comparison" in report.stop_reason
 
 
 def test_candidates_run_side_by_side_up_to_the_threads(rows, metric):

@@ -219,7 +219,7 @@ class Loop:
         def done(i: int, records: Sequence[Mapping[str, Any]]) -> None:
             results.append((trials[i], self._outcomes(trials[i], records)))
             self.chronicle.trial(*results[-1])
-            self.reserve.note(*results[-1])
+            self.reserve.note(trials[i].candidate, records, trials[i].who)
 
         await self.runner.records([self._batch(trial) for trial in trials], done)
         return results
@@ -245,13 +245,24 @@ class Loop:
         with self.chronicle.during("comparison", len(programs) * len(self.rows), len(programs) - 1):
             rows = [(row, i >= len(self.held_out)) for i, row in enumerate(self.rows)]
             size = max(BLOCK, await self.runner.in_flight(self.student))
-            for start in range(0, len(rows), size):
-                finished = await self.runner.records([Batch(p, rows[start : start + size]) for p in programs])
-                for column, new in zip(records, finished, strict=True):
+            while left := rows[len(records[0]) :]:
+                block = left[: self._block(candidates, len(left), size)]
+                finished = await self.runner.records([Batch(p, block) for p in programs])
+                for candidate, column, new in zip([{}, *candidates], records, finished, strict=True):
                     column.extend(new)
+                    self.reserve.note(candidate, new)
                 self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
                 means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
                 _log.info("comparison: %d of %d rows: %s", len(records[0]), len(self.rows), means)
+
+    def _block(self, candidates: Sequence[Candidate], left: int, size: int) -> int:
+        """Return how many rows are compared next.
+
+        Where the budget will not do for all that are left, it is half of what it will do for: rows that are cut off
+        were paid for in vain, since not all programs have them.
+        """
+        room = self.reserve.affordable([{}, *candidates], left)
+        return size if room == left else min(size, max(1, room // 2))
 
     def _further_rows(self) -> Sequence[Example]:
         """Return search rows that are compared on too: none where the search has chosen by them."""

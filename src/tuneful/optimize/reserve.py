@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tuneful.backends.budget import Meter
 from tuneful.optimize.identity import hash_of
-from tuneful.optimize.trial import Candidate, Outcome, Trial
+from tuneful.optimize.trial import Candidate
 
 #: Limits of a budget that are known from what rollouts have used; seconds are known from how long they took.
 _COUNTED = ("usd", "tokens", "calls")
@@ -33,11 +35,11 @@ class Reserve:
         self._jobs = dict.fromkeys(_COUNTED, 0.0)  # of jobs that were done side by side, the dearest so far
         self._rollouts = 0
 
-    def note(self, trial: Trial, outcomes: Sequence[Outcome]) -> None:
-        """Take the outcomes of a trial. What the cache answered says nothing of what a rollout costs."""
-        self._rollouts += len(outcomes)
-        paid = [o.detail["usage"] for o in outcomes if o.detail["usage"]["calls"]]
-        used = self._used.setdefault(_key(trial.candidate, trial.who), Counter())
+    def note(self, candidate: Candidate, records: Sequence[Mapping[str, Any]], who: str = "student") -> None:
+        """Take a candidate's rollouts. What the cache answered says nothing of what a rollout costs."""
+        self._rollouts += len(records)
+        paid = [record["usage"] for record in records if record["usage"]["calls"]]
+        used = self._used.setdefault(_key(candidate, who), Counter())
         for one in paid:
             tokens = one["prompt_tokens"] + one["completion_tokens"]
             used.update({"paid": 1, "usd": one["cost_usd"] or 0.0, "tokens": tokens, "calls": one["calls"]})
@@ -76,6 +78,10 @@ class Reserve:
             pace = self._meter.seconds / self._rollouts
             return "seconds" if self._meter.seconds + sum(n for _, n in work) * pace > budget.seconds else None
         return None
+
+    def affordable(self, candidates: Sequence[Candidate], most: int) -> int:
+        """Return on how many rows all of the candidates can be run, `most` at most."""
+        return bisect_left(range(1, most + 1), 1, key=lambda n: bool(self.short_of([(c, n) for c in candidates])))
 
 
 def _key(candidate: Candidate, who: str = "student") -> str:
