@@ -19,6 +19,12 @@ def test_answer_exact_match_takes_one_answer_or_several():
     assert not metrics.answer_exact_match(tf.Example(answer=["Lyon"]), said)
 
 
+@pytest.mark.parametrize("metric", [metrics.EM, metrics.F1])
+def test_one_accepted_answer_is_a_text_and_not_a_list_of_its_letters(metric):
+    assert metric("the Eiffel tower", "Eiffel Tower") == 1
+    assert metric("a", "Vienna") == 0
+
+
 def test_frac_below_one_accepts_an_overlap():
     example, said = tf.Example(answer="Eiffel Tower in Paris"), tf.Prediction(answer="Eiffel Tower")
 
@@ -29,6 +35,8 @@ def test_frac_below_one_accepts_an_overlap():
 def test_no_accepted_answer_is_an_error_and_not_a_miss():
     with pytest.raises(tf.MetricError, match="empty list"):
         metrics.answer_exact_match(tf.Example(answer=[]), tf.Prediction(answer="x"))
+    with pytest.raises(tf.MetricError, match="empty list"):
+        metrics.F1("x", [])
 
 
 @pytest.mark.parametrize(
@@ -43,3 +51,10 @@ def test_passage_match_wants_whole_words():
 
     assert metrics.answer_passage_match(example, tf.Prediction(context=["Art, and more."]))
     assert not metrics.answer_passage_match(example, tf.Prediction(context=["A party."]))
+
+
+def test_a_context_of_one_passage_may_be_a_text():
+    example = tf.Example(answer=["art", "music"])
+
+    assert metrics.answer_passage_match(example, tf.Prediction(context="Art, and more."))
+    assert not metrics.answer_passage_match(example, tf.Prediction(context="A party."))

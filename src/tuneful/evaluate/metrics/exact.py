@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneful.errors import MetricError
+from tuneful.evaluate.metrics.accepted import accepted
 from tuneful.evaluate.metrics.f1 import F1
 from tuneful.spec.normalize import normalize_text
 
@@ -15,19 +15,13 @@ def em_score(prediction: str, answer: str) -> bool:
     return normalize_text(str(prediction)) == normalize_text(str(answer))
 
 
-def EM(prediction: str, answers: Sequence[str]) -> bool:  # noqa: N802 (the metric's name)
-    """Say whether the prediction is one of the answers, after `normalize_text`."""
-    return any(em_score(prediction, a) for a in answers)
+def EM(prediction: str, answers: str | Sequence[str]) -> bool:  # noqa: N802 (the metric's name)
+    """Say whether the prediction is one of the answers (a text, or a list of accepted texts), normalised.
 
-
-def gold_answers(example: Any) -> list[str]:
-    """Return the accepted answers of an example: its field `answer`, a text or a list of texts."""
-    answer = example.answer
-    if isinstance(answer, (list, tuple)):
-        if not answer:
-            raise MetricError("the example's `answer` is an empty list; it needs at least one accepted answer.")
-        return [str(a) for a in answer]
-    return [str(answer)]
+    Raises:
+        MetricError: the list is empty.
+    """
+    return any(em_score(prediction, a) for a in accepted(answers))
 
 
 def answer_exact_match(example: Any, prediction: Any, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001
@@ -40,5 +34,6 @@ def answer_exact_match(example: Any, prediction: Any, trace: Any = None, frac: f
 
     Source: the exact match of SQuAD (Rajpurkar et al., 2016).
     """
-    answers = gold_answers(example)
-    return EM(prediction.answer, answers) if frac >= 1.0 else F1(prediction.answer, answers) >= frac
+    if frac >= 1.0:
+        return EM(prediction.answer, example.answer)
+    return F1(prediction.answer, example.answer) >= frac

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from tuneful.evaluate.metrics.accepted import accepted
 from tuneful.spec.normalize import normalize_text
 
 
@@ -23,6 +24,10 @@ def f1_score(prediction: str, answer: str) -> float:
     return 2 * shared / (len(got) + len(wanted))
 
 
-def F1(prediction: str, answers: Sequence[str]) -> float:  # noqa: N802 (the metric's name)
-    """Return the best F1 against any of the answers."""
-    return max(f1_score(prediction, a) for a in answers)
+def F1(prediction: str, answers: str | Sequence[str]) -> float:  # noqa: N802 (the metric's name)
+    """Return the best F1 against any of the answers (a text, or a list of accepted texts).
+
+    Raises:
+        MetricError: the list is empty.
+    """
+    return max(f1_score(prediction, a) for a in accepted(answers))
