@@ -125,6 +125,20 @@ def test_law_6_every_repair_retry_salvage_and_failure_is_counted_and_shown(rows,
         assert kind in str(compiled.report)
 
 
+def test_a_metric_that_nothing_meets_is_noted(rows, metric, landscape):
+    def letters(example, prediction, trace=None):
+        return prediction.answer in [*"letters"]
+
+    with tf.context(lm=landscape(0.3, 0.9)):
+        blind, seeing = (
+            tf.BootstrapFewShot(metric=one).compile(QA, trainset=rows(30)).report for one in (letters, metric)
+        )
+
+    assert blind.warnings["scored 0, and none more"] >= 15
+    assert "scored 0, and none more" in str(blind)
+    assert "scored 0, and none more" not in seeing.warnings
+
+
 def test_another_metric_or_model_is_not_answered_from_the_journal(rows, metric, landscape, tmp_path):
     def lenient(example, prediction, trace=None):
         return True

@@ -28,6 +28,8 @@ _PAUSE_S = 0.2
 
 #: Most candidates that are compared on held-out rows because they are cheaper.
 _CHEAPER = 3
+#: Runs that have all scored 0 are a warning from so many on.
+_SOME = 8
 
 
 class Chronicle:
@@ -55,6 +57,7 @@ class Chronicle:
         self._origins: dict[str, dict[str, Origin]] = {"teacher": {}, "student": {}}
         self.curve: list[Point] = []
         self.warnings: Counter[str] = Counter()
+        self._scored: Counter[bool] = Counter()  # by whether it is more than 0
         self.models: dict[str, None] = {}
         self.replayed: Counter[str] = Counter()
 
@@ -110,10 +113,17 @@ class Chronicle:
     def _note(self, record: Mapping[str, Any]) -> None:
         if record["status"] != "ok":
             self.warnings[record["status"].replace("_", " ")] += 1
+        if record["score"] is not None:
+            self._scored[record["score"] > 0] += 1
         self.warnings.update(record.get("events", {}))
         for step in record["steps"]:
             self.warnings.update(step["noted"])
             self.models[step["model"]] = None
+
+    def check_scores(self) -> None:
+        """Note where no run scored more than 0: such a search is blind, and the metric may be wrong."""
+        if self._scored[False] >= _SOME and not self._scored[True]:
+            self.warnings["scored 0, and none more"] = self._scored[False]
 
     def trial(self, trial: Trial, outcomes: Sequence[Outcome]) -> None:
         """Take the outcomes of a trial of the search."""

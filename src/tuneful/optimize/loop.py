@@ -117,6 +117,7 @@ class Loop:
             if finalists and self.compares and not self.stop.requested:
                 records = [[] for _ in range(len(finalists) + 1)]
                 reason = await self._until_stopped("comparison", self._compare(finalists, records)) or reason
+        self.chronicle.check_scores()
         verdict = self._verdict(finalists, records, reason)
         evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
         return self._report(verdict, reason or "finished", evidence)

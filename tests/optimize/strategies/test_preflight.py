@@ -56,9 +56,11 @@ def test_what_samples():
     [
         (flown(16), 100, "50 % on 32 rows (95 % interval 34 to 66); 50 points are left to gain, and 100 held-out rows"),
         (flown(16), 100, "prove 15 or more: compiling can pay"),
-        (flown(30), 40, "6 points are left to gain, and 40 held-out rows prove 15 or more: more of them would be"),
+        (flown(30), 40, "6 points are left to gain, and 40 held-out rows are too few to prove it: more of them"),
+        (flown(0), 50, "100 points are left to gain, and 50 held-out rows prove 15 or more: compiling can pay"),
+        ({**flown(0), "scores": [40.0, 60.0]}, 50, "not known beforehand for scores beyond 0 to 1"),
         (flown(16), 0, "no row is held out, so no gain can be proved"),
-        (flown(16), 3, "3 held-out rows are too few to prove a gain"),
+        (flown(16), 3, "3 held-out rows are too few to prove it"),
         (flown(32), 100, "nothing is left to gain, so nothing else was run"),
         (flown(2, 4, again=[1.0, 0.0, 0.0, 0.0]), 100, "two runs differ on 1 of 4;"),
         ({"ends": True, "scores": [None], "again": []}, 100, "no run of the program gave a score"),
@@ -75,6 +77,7 @@ def test_no_more_candidates_are_needed_once_what_they_could_add_cannot_be_proved
     assert not preflight.settled(brief(100), 0.9, 0.95)  # nothing is proved yet
     assert not preflight.settled(brief(0), 0.5, 0.95)
     assert preflight.settled(brief(0), 0.5, 1.0)
+    assert not preflight.settled(brief(100), 1.5, 4.0)  # nobody knows where such scores end
 
 
 def test_a_perfect_program_may_still_become_cheaper():

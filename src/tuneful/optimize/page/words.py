@@ -28,6 +28,7 @@ WARNINGS = {
     "infra error": "The model or a retriever failed. Such rows are left out, and tried again when the run is resumed.",
     "metric error": "The metric raised on such rows; they are left out. Look into the metric.",
     "program error": "The program raised on such rows; they count as failed.",
+    "none more": "No run scored anything. If answers look right beside what was expected, the metric is wrong.",
     "over limit": "Runs that took more than the objectives allow; they score 0.",
     "timeout": "Rows that took too long; they count as failed.",
     "truncated answer": "An answer was cut at the token limit: raise `max_tokens`.",

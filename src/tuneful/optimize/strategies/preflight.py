@@ -10,11 +10,13 @@ is chance: there is none where sampling is greedy.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from tuneful.evaluate.power import ASSUMED_SPREAD, smallest_gain
+from tuneful.evaluate.power import ASSUMED_SPREAD, rows_needed
 from tuneful.evaluate.statistics import mean_interval
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
 from tuneful.program.lm import current_lm
@@ -68,19 +70,30 @@ def greedy(program: Module) -> bool:
 
 
 def over(state: State) -> bool:
-    """Say whether there is nothing to gain."""
+    """Say whether there is nothing to gain. Of scores beyond 1 nobody knows where they end."""
     scores = _scored(state)
-    return bool(scores) and bool(state["ends"]) and fmean(scores) >= PERFECT
+    return bool(scores) and bool(state["ends"]) and fmean(scores) >= PERFECT and max(scores) <= 1
 
 
 def tellable(brief: Brief, score: float, noise: float = 0.0) -> float | None:
     """Return the smallest gain over a program of this score that the held-out rows find; None where they find none.
 
-    Programs of one score that have nothing in common differ on 2 s (1 - s) of the rows; not more than usual is assumed.
+    Programs that have nothing in common differ where one is right and the other wrong, so a larger gain differs on more
+    rows; not more than usual is assumed.
+
+    Args:
+        brief: it says how many rows are held out.
+        score: from 0 to 1.
+        noise: mean squared difference of two runs of the same program.
     """
-    if not 0 <= score <= 1:
-        return None
-    return smallest_gain(brief.held_out, max(noise, min(ASSUMED_SPREAD, 2 * score * (1 - score))))
+
+    def found(gain: float) -> bool:
+        differ = score * (1 - score - gain) + (score + gain) * (1 - score)
+        return rows_needed(gain, max(noise, min(ASSUMED_SPREAD, differ))) <= brief.held_out
+
+    gains = [points / 1000 for points in range(1, 1 + math.floor(1000 * (1 - score)))]
+    first = bisect_left(gains, 1, key=found)
+    return gains[first] if first < len(gains) else None
 
 
 def settled(brief: Brief, original: float, best: float) -> bool:
@@ -90,8 +103,12 @@ def settled(brief: Brief, original: float, best: float) -> bool:
         brief: it says how many rows are held out.
         original, best: mean scores of the program as it is and of the best candidate.
     """
-    own, more = tellable(brief, original), tellable(brief, best)
-    return best >= PERFECT or (own is not None and best - original >= own and more is not None and 1 - best < more)
+    if not 0 <= original <= best <= 1:
+        return False
+    if best >= PERFECT:
+        return True
+    own = tellable(brief, original)
+    return own is not None and best - original >= own and tellable(brief, best) is None
 
 
 def line(brief: Brief, state: State) -> str:
@@ -113,13 +130,13 @@ def _outlook(brief: Brief, state: State, scores: Sequence[float]) -> str:
         return "nothing is left to gain, so nothing else was run"
     if not brief.held_out:
         return "no row is held out, so no gain can be proved"
-    gain, left = tellable(brief, fmean(scores), _noise(state)), max(1.0, *scores) - fmean(scores)
+    score = fmean(scores)
+    if not 0 <= score <= 1:
+        return "what the held-out rows prove is not known beforehand for scores beyond 0 to 1"
+    left, gain = f"{100 * (1 - score):.0f} points are left to gain", tellable(brief, score, _noise(state))
     if gain is None:
-        return f"{brief.held_out} held-out rows are too few to prove a gain"
-    told = (
-        f"{100 * left:.0f} points are left to gain, and {brief.held_out} held-out rows prove {100 * gain:.0f} or more"
-    )
-    return f"{told}: {'compiling can pay' if left >= gain else 'more of them would be needed'}"
+        return f"{left}, and {brief.held_out} held-out rows are too few to prove it: more of them would be needed"
+    return f"{left}, and {brief.held_out} held-out rows prove {100 * gain:.0f} or more: compiling can pay"
 
 
 def _scored(state: State) -> list[float]:
