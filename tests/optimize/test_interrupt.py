@@ -66,7 +66,7 @@ def test_during_the_comparison_the_verdict_is_on_the_rows_that_there_are(rows, m
     lm = InterruptedLM(at=110)  # the search takes some 20 calls, a block of both programs 32
     compiled = compiled_with(lm, rows, metric)
 
-    assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the comparison"
+    assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the comparison, after 48 of 80 rows"
     assert compiled.report.comparison.n == 48
     assert compiled.report.verdict == "better"
     assert compiled.demos

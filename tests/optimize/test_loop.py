@@ -323,7 +323,7 @@ def test_a_budget_that_ends_the_comparison_is_spent_on_rows_that_all_programs_ha
 
     searched = sum(used.calls for phase, used in report.evidence.phases.items() if phase == "search")
     assert report.baseline.n == report.best.n == (limit - searched) // 2
-    assert "during the comparison" in report.stop_reason
+    assert f"during the comparison, after {report.best.n} of 60 rows" in report.stop_reason
 
 
 def test_candidates_run_side_by_side_up_to_the_threads(rows, metric):

@@ -116,7 +116,8 @@ class Loop:
             finalists = await portal.in_thread(self._finalists)
             if finalists and self.compares and not self.stop.requested:
                 records = [[] for _ in range(len(finalists) + 1)]
-                reason = await self._until_stopped("comparison", self._compare(finalists, records)) or reason
+                cut = await self._until_stopped("comparison", self._compare(finalists, records))
+                reason = f"{cut}, after {len(records[0])} of {len(self.rows)} rows" if cut else reason
         self.chronicle.check_scores()
         verdict = self._verdict(finalists, records, reason)
         evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
