@@ -59,7 +59,25 @@ def test_a_metric_of_the_wrong_shape_is_refused_before_any_call(wrong):
         Metric(wrong)
 
 
-@pytest.mark.parametrize("returned", [None, "good", float("nan")])
-async def test_something_that_is_no_score_is_refused(returned):
-    with pytest.raises(tf.MetricError, match="expected a bool, a number"):
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        None,
+        "good",
+        NAN,
+        -INFINITE,
+        10**400,
+        1e300,
+        tf.Score(None),
+        tf.Score(NAN),
+        tf.Score("good"),
+        tf.Prediction(score=INFINITE),
+        tf.Prediction(score=None),
+    ],
+)
+async def test_something_that_is_no_finite_score_is_refused(returned):
+    with pytest.raises(tf.MetricError, match="expected a bool, a finite number"):
         await Metric(lambda e, p: returned)(ROW, SAME)

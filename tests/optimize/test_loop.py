@@ -311,6 +311,17 @@ def test_a_search_leaves_of_the_budget_what_the_comparison_needs(rows, metric, l
     assert {"calls": report.usage.calls, "tokens": report.usage.total_tokens}[kind] <= limit
 
 
+@pytest.mark.parametrize("make", [tf.BootstrapRS, tf.BootstrapFewShotWithOptuna, tf.Tune])
+def test_where_a_budget_leaves_no_room_for_a_race_what_was_bootstrapped_is_compared(rows, metric, landscape, make):
+    with tf.context(lm=landscape(0.3, 0.9)):
+        report = (
+            make(metric).compile(QA, trainset=rows(60), valset=rows(40, start=500), budget=tf.Budget(calls=130)).report
+        )
+
+    assert report.verdict == "better"
+    assert report.usage.calls <= 130
+
+
 @pytest.mark.parametrize(("limit", "threads"), [(70, 1), (99, 8), (100, 64)])
 def test_a_budget_that_ends_the_comparison_is_spent_on_rows_that_all_programs_have(
     rows, metric, landscape, limit, threads

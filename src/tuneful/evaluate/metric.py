@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tuneful.backends.rebuilt import Rebuilt
@@ -17,6 +18,8 @@ from tuneful.spec.example import Example
 from tuneful.spec.prediction import Prediction
 
 _SHAPE = "def metric(example, prediction, trace=None)"
+#: Scores are smaller than this, so that sums of squares of many are finite too.
+_MOST = 1e100
 #: What a metric may take beside, to give feedback on single steps.
 _OF_STEPS = ("pred_name", "pred_trace")
 
@@ -104,21 +107,23 @@ class Metric(Rebuilt):
 
     def _score(self, returned: Any) -> Score:
         if isinstance(returned, Score):
-            return returned
-        if isinstance(returned, (bool, int)):
-            return Score(float(returned))
+            return replace(returned, value=self._number(returned.value, returned))
         if isinstance(returned, Prediction) and "score" in returned:
-            return Score(float(returned), returned.get("feedback"))
+            return Score(self._number(returned["score"], returned), returned.get("feedback"))
+        return Score(self._number(returned, returned))
+
+    def _number(self, value: Any, returned: Any) -> float:
+        """Return a score as a number; one that is not finite would make every mean and comparison meaningless."""
         try:
-            value = float(returned)
-        except (TypeError, ValueError):
-            value = math.nan
-        if math.isnan(value):
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not abs(number) < _MOST:
             raise MetricError(
-                f"the metric `{self.name}` returned {returned!r:.80}; expected a bool, a number, "
+                f"the metric `{self.name}` returned {returned!r:.80}; expected a bool, a finite number, "
                 "tf.Score(value, feedback=...), or a prediction with a field `score`."
             )
-        return Score(value)
+        return number
 
 
 def _accepts(shape: inspect.Signature, count: int) -> bool:

@@ -175,7 +175,7 @@ class Loop:
         """
         if not self.compares:
             return trials
-        finalists, kept = self.recipe.finalists(self.brief, self.state), self._kept()
+        finalists, kept = self._finalists(), self._kept()
         room, limit = len(trials), None
         while room and (short := self.reserve.short_of([*((t.candidate, len(t.rows)) for t in trials[:room]), *kept])):
             room, limit = 0 if finalists else room - 1, short
@@ -185,7 +185,7 @@ class Loop:
 
     def _room_for_jobs(self) -> bool:
         """Say whether jobs leave the comparison its share, or there is nothing to compare yet."""
-        if not self.compares or not self.recipe.finalists(self.brief, self.state):
+        if not self.compares or not self._finalists():
             return True
         if limit := self.reserve.short_of(self._kept(), jobs=True):
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"

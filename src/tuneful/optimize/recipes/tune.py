@@ -317,7 +317,7 @@ class Tune(Proposing):
         """Return the winner; before the race, the runs so far; nothing where there is nothing to gain."""
         if preflight.over(state["flight"]):
             return []
-        if state["race"] is None:
+        if state["race"] is None or not selection.begun(state["race"]):
             kept = state["pool"]["kept"][: self.max_bootstrapped_demos]
             return [self._pool.demos(brief, kept)] if kept else []
         return [self._candidates(brief, state)[self._winner(state)]]

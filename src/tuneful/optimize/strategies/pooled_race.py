@@ -19,8 +19,8 @@ class PooledRace(Teleprompter):
         raise NotImplementedError(f"{type(self).__name__} must define _candidates()")
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the race's leader; before the race, the runs so far, in order."""
-        if state["race"] is None:
+        """Return the race's leader; before it has run anything, the runs so far, in order."""
+        if state["race"] is None or not selection.begun(state["race"]):
             return [self._pool.demos(brief, state["pool"]["kept"][: self.max_bootstrapped_demos])]
         return [self._candidates(brief, state)[selection.leader(state["race"])]]
 

@@ -45,6 +45,11 @@ def told(state: State, results: Sequence[tuple[Trial, Sequence[Outcome]]]) -> St
     return race.tell(state, {c: [o.score for o in found] for c, (_, found) in zip(asked, results, strict=False)})
 
 
+def begun(state: State) -> bool:
+    """Say whether anybody but the first, the program as it is, has been run in the race."""
+    return any(state["scores"][1:])
+
+
 def leader(state: State) -> int:
     """Return the best of those who are where the race is: few rows flatter one that has joined late."""
     means, front = race.means(state), race.front(state)
