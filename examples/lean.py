@@ -1,6 +1,6 @@
 """Good and cheap: let `tf.compile` choose by itself, keep prompts short, and pick from the front.
 
-    python examples/lean.py [--model local/smollm2] [--to MODEL] [--rows 24] [--calls 300]
+    python examples/lean.py [--model local/smollm2] [--to MODEL] [--rows 40] [--calls 300]
 
 The program says in which language a customer writes. How many words of the message it reads is a number of its own
 (`tf.Choice`): fewer words are fewer tokens. `tf.compile` searches demos, adapters, wording and that number together.
@@ -32,7 +32,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="local/smollm2")
     parser.add_argument("--to", help="a model to move the compiled program to")
-    parser.add_argument("--rows", type=int, default=24, help="rows to search on, and as many held out")
+    parser.add_argument("--rows", type=int, default=40, help="rows to search on, and as many held out")
     parser.add_argument("--calls", type=int, default=300, help="most calls of the compile")
     given = parser.parse_args()
     train, dev = (rows[: given.rows] for rows in messages())

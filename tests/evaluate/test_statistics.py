@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tuneful.evaluate.statistics import compare, compare_all, mean_interval, t_quantile
+from tuneful.evaluate.statistics import compare, compare_all, difference_interval, mean_interval, t_quantile
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,34 @@ def test_noise_is_taken_for_a_gain_at_most_1_time_in_20():
         wrong += compare(base, other, seed=i).better
 
     assert wrong / 300 <= 0.05
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0.0, 0.02), (0.05, 0.05), (0.3, 0.1), (0.1, 0.25)])
+def test_an_interval_of_right_or_wrong_holds_the_truth_with_few_rows_too(wins, losses):
+    rng = random.Random(4)
+    held = 0
+    for _ in range(400):
+        drawn = [rng.random() for _ in range(20)]
+        low, high = difference_interval([float(u < wins) - float(wins <= u < wins + losses) for u in drawn])
+        held += low <= wins - losses <= high
+
+    assert held / 400 >= 0.92
+
+
+def test_equal_scores_on_few_rows_leave_much_open_in_whatever_units():
+    low, high = compare([1.0, 0.0] * 10, [1.0, 0.0] * 10).interval
+    assert low == -high == pytest.approx(-0.161, abs=1e-3)  # z² / (n + z²)
+    low, high = compare([100.0, 0.0] * 10, [100.0, 0.0] * 10).interval
+    assert low == -high == pytest.approx(-16.1, abs=0.1)
+
+
+def test_an_interval_tells_nothing_that_the_test_does_not():
+    for wins in range(16):
+        for losses in range(wins):
+            even = [0.0] * wins + [1.0] * losses + [0.0] * (30 - wins - losses)
+            other = [1.0] * wins + [0.0] * losses + [0.0] * (30 - wins - losses)
+            found = compare(even, other)
+            assert (found.interval[0] > 0) <= found.better, (wins, losses)
 
 
 def test_rows_to_tell_grows_as_the_difference_shrinks():

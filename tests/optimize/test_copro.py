@@ -72,7 +72,7 @@ def test_frozen_instructions_stay(rows, metric, writer):
     program = compiled(rows, metric, model(rows), writer(GOOD), student, {"depth": 1})
 
     assert set(program.report.candidate) == {"say.instructions"}
-    frozen = compiled(rows, metric, model(rows), writer(GOOD), TwoSteps().freeze())
+    frozen = compiled(rows, metric, model(rows), writer(GOOD), TwoSteps().freeze("*.instructions"))
     assert frozen.report.verdict == "nothing learned"
     assert "all of it is frozen" in str(frozen.report.found)
 

@@ -358,3 +358,31 @@ def test_candidates_run_side_by_side_up_to_the_threads(rows, metric):
         )
 
     assert 8 < lm.most <= 32  # a look of the race is 8 rows of each candidate
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda rows, metric: tf.BootstrapRS(None).compile(QA, trainset=rows(40)),
+        lambda rows, metric: tf.Tune(None).compile(QA, trainset=rows(40)),
+        lambda rows, metric: tf.BootstrapRS(metric).compile(
+            tf.Predict("question -> answer").freeze(), trainset=rows(40)
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_any_call(rows, metric, landscape, wrong):
+    lm = landscape(0.3, 0.9)
+    with tf.context(lm=lm), pytest.raises(tf.UsageError, match=r"`metric` is None|frozen"):
+        wrong(rows, metric)
+
+    assert not lm.requests
+
+
+def test_one_row_is_no_comparison(rows, metric, landscape):
+    with tf.context(lm=landscape(0.0, 1.0)):
+        compiled = tf.BootstrapRS(metric, num_candidate_programs=2).compile(
+            QA, trainset=rows(60), valset=rows(1, start=500)
+        )
+
+    assert compiled.report.verdict == "not compared"
+    assert "1 held-out row with a score of both tell nothing" in compiled.report.advice

@@ -163,10 +163,19 @@ def test_a_program_with_nothing_to_gain_still_becomes_cheaper(rows, metric):
     lm = ScriptedLM(lambda request: f"[[ ## answer ## ]]\na{request.messages[-1].content.split('q')[-1].split()[0]}")
     student = tf.Predict("question -> answer")
     student.demos = rows(6, 900)
-    task = {"trainset": rows(60), "valset": rows(60, 100)}
+    task = {"trainset": rows(60), "valset": rows(200, 100)}
     with tf.context(lm=lm):
         plain = tf.compile(student, metric=metric, **task, propose=False)
         lean = tf.compile(student, metric=metric, **task, propose=False, objectives=tf.Objectives("prompt_tokens"))
+        few = tf.compile(
+            student,
+            metric=metric,
+            **task | {"valset": rows(30, 100)},
+            propose=False,
+            objectives=tf.Objectives("prompt_tokens"),
+        )
     assert plain.report.verdict == "nothing learned"
+    assert few.report.verdict == "not distinguishable"
+    assert "not shown to be as good" in few.report.advice
     assert lean.report.verdict == "not worse"
     assert not lean.demos

@@ -20,8 +20,8 @@ def answering(share, model="old", *, demos_help=0.0):
 
 def moved(rows, metric, old, new, **given):
     program = tf.Predict("question -> answer").using(lm=old)
-    settings = {"propose": False, "adapters": (), "embedder": None} | given
-    return program, tf.recompile(program, new, trainset=rows(60), valset=rows(100, 100), metric=metric, **settings)
+    settings = {"propose": False, "adapters": (), "embedder": None, "trainset": rows(60), "valset": rows(100, 100)}
+    return program, tf.recompile(program, new, metric=metric, **settings | given)
 
 
 def test_a_program_that_is_as_good_on_the_new_model_moves(rows, metric):
@@ -80,6 +80,28 @@ def test_a_second_time_nothing_is_paid(rows, metric, tmp_path):
     assert made.lm is new
 
 
+def test_equal_scores_on_few_rows_do_not_show_that_a_model_is_as_good(rows, metric):
+    verdicts = {}
+    for n in (3, 30, 72, 73):
+        old, new = answering(1), answering(1, "new")
+        _, made = moved(rows, metric, old, new, valset=rows(n, 100))
+        verdicts[n] = (made.report.verdict, made.lm is new)
+
+    assert verdicts == {
+        **dict.fromkeys((3, 30, 72), ("not distinguishable", False)),
+        73: ("not worse", True),
+    }
+    assert made.report.comparison.interval == pytest.approx((-0.05, 0.05), abs=1e-3)
+
+
+def test_without_rows_to_hold_out_nothing_is_moved_and_no_model_called(rows, metric):
+    old, new = answering(1), answering(1, "new")
+    with pytest.raises(tf.UsageError, match="held-out rows, and there are none"):
+        moved(rows, metric, old, new, trainset=rows(10), valset=None)
+    assert not old.requests
+    assert not new.requests
+
+
 def test_it_needs_a_metric_or_a_teleprompter(rows, metric):
     program = tf.Predict("question -> answer")
     with pytest.raises(tf.UsageError, match="a `metric`, or a `teleprompter`"):
@@ -110,7 +132,7 @@ def test_what_the_earlier_search_found_good_is_tried_first(rows, metric, tmp_pat
             tf.Predict("question -> answer").using(lm=old).with_parameters({"instructions": "Think."})
         )  # from a file
         moved = tf.recompile(
-            again, new, trainset=rows(60), valset=rows(60, 100), metric=metric, history="first", run="second",
+            again, new, trainset=rows(60), valset=rows(100, 100), metric=metric, history="first", run="second",
             propose=False, adapters=(), embedder=None, max_bootstrapped_demos=0, max_labeled_demos=0,
         )  # fmt: skip
     assert moved.signature.instructions == "Take care."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
@@ -75,7 +75,7 @@ class Comparison:
 
     Args:
         difference: mean of (other - base), in score units.
-        interval: 95 % interval of the difference.
+        interval: 95 % interval of the difference; 0 is in it where the p-value tells no difference.
         p_value: two-sided, from random sign flips of the differences (Fisher's paired permutation test).
         n: examples that both have a score for.
         wins, losses: examples where the other scores more, and less.
@@ -128,23 +128,78 @@ def compare_all(
 
     Source: the p-values are those of the largest standardised difference under joint sign flips (Westfall and Young,
     1993), which costs less power than Bonferroni's correction where the others are alike; the intervals are
-    Bonferroni's.
+    Bonferroni's, see `difference_interval`.
     """
     columns = [
         [None if a is None or b is None else b - a for a, b in zip(base, other, strict=True)] for other in others
     ]
+    known = [s for column in (base, *others) for s in column if s is not None]
+    span = max([1.0, *known]) - min([0.0, *known])
     p_values = _sign_flip_p(columns, seed)
-    return [_compared(column, p, ALPHA / len(columns)) for column, p in zip(columns, p_values, strict=True)]
+    return [_compared(column, p, ALPHA / len(columns), span) for column, p in zip(columns, p_values, strict=True)]
 
 
-def _compared(column: Sequence[float | None], p_value: float, alpha: float) -> Comparison:
+def _compared(column: Sequence[float | None], p_value: float, alpha: float, span: float) -> Comparison:
     differences = [d for d in column if d is not None]
     n = len(differences)
     mean = fmean(differences) if n else 0.0
-    half = t_quantile(n - 1, alpha) * stdev(differences) / math.sqrt(n) if n > 1 else math.inf
+    low, high = difference_interval(differences, alpha, span)
+    if p_value > ALPHA:  # the test is exact, the interval is not: it must not tell what the test does not
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif n > 1:
+        low, high = (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
     spread = fmean(d * d for d in differences) if n else 0.0
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    return Comparison(mean, (mean - half, mean + half), p_value, n, wins, losses, spread)
+    return Comparison(mean, (low, high), p_value, n, wins, losses, spread)
+
+
+def difference_interval(differences: Sequence[float], alpha: float = ALPHA, span: float = 1.0) -> tuple[float, float]:
+    """Return a 95 % interval of the mean of paired differences.
+
+    For scores that are 0 or 1 Tango's score interval ("Equivalence test and confidence interval for the difference in
+    proportions for the paired-sample design", Statistics in Medicine, 1998), which holds with few rows, and where none
+    differs: 20 equal pairs do not prove two programs equal. For other scores between 0 and 1 the same, with as many
+    rows as would give right-or-wrong ones their variance (see `mean_interval`). Student's for scores beyond these,
+    where some row differs. With fewer than two rows nothing is known: (-inf, inf).
+
+    Args:
+        differences: one for each row.
+        alpha: 0.05 for 95 %.
+        span: the largest difference that there can be.
+    """
+    n = len(differences)
+    if n < 2:
+        return (-math.inf, math.inf)
+    mean, wins = fmean(differences), sum(max(d, 0.0) for d in differences) / span / n
+    if span > 1 and any(differences):
+        half = t_quantile(n - 1, alpha) * stdev(differences) / math.sqrt(n)
+        return (mean - half, mean + half)
+    losses = wins - mean / span
+    if all(d in (-span, 0, span) for d in differences):
+        z, rows = NormalDist().inv_cdf(1 - alpha / 2), float(n)
+    else:
+        variance = (sum((d - mean) ** 2 for d in differences) + 0.25) / n  # one more row, in doubt
+        z, rows = t_quantile(n - 1, alpha), n * max(1.0, (wins + losses - mean**2) / variance)
+    low, high = (_where(lambda d: _tango(wins, losses, d, rows), mean / span, end, z) for end in (-1.0, 1.0))
+    return (low * span, high * span)
+
+
+def _tango(wins: float, losses: float, difference: float, n: float) -> float:
+    """Return by how many standard errors such shares of wins and losses are off a true difference."""
+    a, c = 2.0, -losses * difference * (1 - difference)
+    b = -wins - losses + (2 - wins + losses) * difference
+    lost = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)  # the likeliest share of losses, were it true
+    variance = max(0.0, 2 * lost + difference * (1 - difference))
+    off = wins - losses - difference
+    return off * math.sqrt(n / variance) if variance else math.copysign(math.inf, off) if off else 0.0
+
+
+def _where(off: Callable[[float], float], near: float, far: float, z: float) -> float:
+    """Return where, from `near` to `far`, a truth is just z standard errors off."""
+    for _ in range(50):
+        middle = (near + far) / 2
+        near, far = (middle, far) if abs(off(middle)) <= z else (near, middle)
+    return near
 
 
 def _sign_flip_p(columns: Sequence[Sequence[float | None]], seed: int) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
 from tuneful.backends.metered import metered
-from tuneful.errors import BudgetExceeded, TunefulError
+from tuneful.errors import BudgetExceeded, TunefulError, UsageError
 from tuneful.evaluate.duplicates import warn_of_duplicates
 from tuneful.evaluate.evaluate import Watch
 from tuneful.evaluate.metric import Metric
@@ -37,6 +37,7 @@ from tuneful.optimize.task import (
     LARGEST_HOLD_OUT,
     SMALLEST_SPLIT,
     Task,
+    check_compared,
     check_history,
     check_rows,
     check_student,
@@ -71,6 +72,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         check_student(self.task.student)
+        _check_metric(self.recipe)
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
@@ -85,7 +87,7 @@ class Loop:
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
         self.rows = [*self.held_out, *self._further_rows()]
-        self.task.objectives.check(self.student, self.original, compared=self.compares)
+        check_compared(self.task, compared=self.compares)
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
@@ -268,7 +270,8 @@ class Loop:
 
     def _further_rows(self) -> Sequence[Example]:
         """Return search rows that are compared on too: none where the search has chosen by them."""
-        if not self.compares or self.recipe.selects or self.task.valset is not None:
+        alone = self.recipe.selects or self.recipe.trains or self.task.valset is not None
+        if not self.compares or alone:
             return ()
         return self.search[: max(0, LARGEST_HOLD_OUT - len(self.held_out))]
 
@@ -366,6 +369,14 @@ class Loop:
             run=self.task.run,
             taken_over={name: n for name, n in told.replayed.items() if name},
             evidence=evidence,
+        )
+
+
+def _check_metric(recipe: Recipe) -> None:
+    if recipe.selects and recipe.metric is None:
+        raise UsageError(
+            f"{type(recipe).__name__} chooses by scores, and its `metric` is None: give it a function or a program "
+            "that judges a run. (A recipe that chooses nothing says `selects = False`.)"
         )
 
 

@@ -44,7 +44,9 @@ class Objectives:
         minimize: costs to keep low, the most important first. Of the programs that are not worse than the best one by
             more than `margin`, the cheapest is returned; also in place of an original that is not worse but dearer.
         at_most: limits that every run must keep: one that takes more scores 0, in the search and in the comparison.
-        margin: how much worse than the best still counts as not worse, in the metric's units (0.05: 5 points).
+        margin: how much worse than the best still counts as not worse, in the metric's units (0.05: 5 points). Two
+            programs with equal scores are told to be so close by 73 held-out rows (for 10 points by 35), and by more
+            where several are compared.
 
     Raises:
         UsageError: an unknown cost, a limit or a margin that is no positive number.

@@ -20,8 +20,10 @@ class Recipe:
         teacher_settings: settings in force while the teacher runs, such as {"lm": tf.LM(...)}.
         num_threads: rollouts in flight; None leaves it to the setting.
         related_teacher: whether a teacher must share predictors with the student.
-        selects: whether it chooses among candidates by their scores on search rows. Where it does not, those rows say
-            as much of its one candidate as held-out ones do, each run without the demos that were made from it.
+        selects: whether it chooses among candidates by their scores on search rows, for which it needs a metric. Where
+            it does not, those rows say as much of its one candidate as held-out ones do, each run without the demos
+            that were made from it.
+        trains: whether it trains weights on the search rows, which then say nothing of its candidate.
     """
 
     metric: Callable[..., Any] | Module | None = None
@@ -29,6 +31,7 @@ class Recipe:
     num_threads: int | None = None
     related_teacher: bool = True
     selects: bool = True
+    trains: bool = False
 
     def init(self, brief: Brief) -> State:
         """Return the first state."""

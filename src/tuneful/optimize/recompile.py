@@ -46,7 +46,7 @@ def recompile(
     program (and of the runs in `history`), and the old program is its teacher: its answers become demos. The
     verdict is a test of non-inferiority on held-out rows: "better", or "not worse" by more than `objectives.margin` (5
     points by default), returns the program on the new LM. Where that cannot be shown the program comes back with its
-    old LM, and the report says how many rows would tell.
+    old LM, and the report says how many rows would tell: for 5 points 73, where both answer equally well on all.
 
     Args:
         compiled: the program, with the LM that it has now: its predictors' own, or the one in force.
@@ -60,13 +60,13 @@ def recompile(
         tune: further arguments of `Tune`.
 
     Raises:
-        UsageError: neither a metric nor a teleprompter, or both.
+        UsageError: neither a metric nor a teleprompter, or both; no rows that could be held out.
 
     Cost: as for the teleprompter, with two or more candidates compared instead of one.
 
     >>> from tuneful.testing import ScriptedLM
     >>> from tuneful.program.predict import Predict
-    >>> rows = [Example(question=f"{i}?", answer="4").with_inputs("question") for i in range(40)]
+    >>> rows = [Example(question=f"{i}?", answer="4").with_inputs("question") for i in range(150)]
     >>> def exact(row, said, trace=None):
     ...     return row.answer == said.answer
     >>> old, new = (ScriptedLM(lambda request: "[[ ## answer ## ]] 4") for _ in range(2))

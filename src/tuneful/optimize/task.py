@@ -59,6 +59,11 @@ def check_student(student: Any) -> None:
         raise UsageError(f"`compile` takes a program, a tf.Module, got {student!r:.80}.")
     if not student.named_predictors():
         raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
+    if all(parameter.frozen for parameter in student.parameters().values()):
+        raise UsageError(
+            f"all parameters of this {type(student).__name__} are frozen, so there is nothing to compile: `unfreeze()` "
+            "it, or freeze fewer."
+        )
 
 
 def check_rows(task: Task, *, run: bool) -> None:
@@ -83,6 +88,16 @@ def check_teacher(task: Task, *, related: bool) -> None:
         f"the teacher shares no predictor with the student: {sorted(theirs)} against {sorted(mine)}. "
         "A teacher is the same program, compiled or with another LM, or a program that holds it."
     )
+
+
+def check_compared(task: Task, *, compared: bool) -> None:
+    """Raise where something rests on a comparison, and none is possible."""
+    if task.replaces is not None and not compared:
+        raise UsageError(
+            "whether a program may take another's place is told by held-out rows, and there are none: give `valset`, "
+            f"or {SMALLEST_SPLIT} rows or more from which some can be held out, and a metric. No model was called."
+        )
+    task.objectives.check(task.student, task.replaces or task.student, compared=compared)
 
 
 def check_history(journal: Journal, task: Task) -> None:

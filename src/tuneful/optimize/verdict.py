@@ -73,9 +73,9 @@ class Verdict:
 
     Args:
         verdict: "better"; "not worse" (as good as the original, and cheaper, or in its place); "not distinguishable" or
-            "no gain" (the original is returned); "not compared" (the budget ended first: the original is returned);
-            "not validated" (nothing to compare with: the candidate is returned as it is); "nothing learned" (there is
-            no candidate).
+            "no gain" (the original is returned); "not compared" (too few rows have a score of both, or none: the
+            original is returned); "not validated" (nothing to compare with: the candidate is returned as it is);
+            "nothing learned" (there is no candidate).
         advice: the verdict as a sentence.
         candidate: the best candidate's values by parameter path, returned or not.
         baseline, best: the original and the best candidate on the held-out rows; None where not measured.
@@ -128,11 +128,15 @@ def judge(
         equals = [i for i, c in zip(good, to_best, strict=True) if i == best or _as_good(c, objectives)]
         chosen = min(equals, key=lambda i: (costs[i], -comparisons[i - 1].difference))
     else:
-        chosen = max(range(1, len(scores)), key=lambda i: comparisons[i - 1].difference)
+        chosen = min(range(1, len(scores)), key=lambda i: (-comparisons[i - 1].difference, costs[i]))
     comparison = comparisons[chosen - 1]
-    if good and not comparison.better:
+    word: Word
+    if comparison.n < 2:
+        scored = f"{comparison.n} held-out row{'s' * (comparison.n != 1)} with a score of both"
+        word, advice = "not compared", f"not compared: {scored} tell nothing; the original is returned"
+    elif good and not comparison.better:
         word, advice = _not_worse(comparison, weighed[0], weighed[chosen], objectives)
-    elif replacing and not good:
+    elif not good and (replacing or (comparison.difference <= 0 and costs[chosen] < costs[0])):
         word, advice = _not_replaced(comparison, objectives)
     else:
         word, advice = advise(comparison, len(finalists))
@@ -162,7 +166,8 @@ def _not_replaced(comparison: Comparison, objectives: Objectives) -> tuple[Word,
     if comparison.difference < 0 and comparison.p_value <= ALPHA:
         return "no gain", f"worse ({_span(comparison)}): the program as it was is returned"
     gap = comparison.difference + objectives.margin
-    needed = rows_needed(gap, comparison.spread) if gap > 0 else None
+    spread = max(comparison.spread, objectives.margin)  # were it worse by the margin, so many rows would differ
+    needed = rows_needed(gap, spread) if gap > 0 else None
     more = f": about {max(1, needed - comparison.n)} more held-out rows would tell" if needed is not None else ""
     return "not distinguishable", (
         f"not shown to be as good, within {100 * objectives.margin:g} points ({_span(comparison)}): the program as it "

@@ -37,11 +37,11 @@ WARNINGS = {
 }
 
 VERDICTS = {
-    "better": "The compiled program is better than the original on rows that the search never saw.",
+    "better": "The compiled program is better than the original, on rows that had no part in making or choosing it.",
     "not worse": "A candidate is as good as the original, within the margin that was asked for, and takes its place.",
     "not distinguishable": "The best candidate looks better, but that could be luck. The original is returned.",
     "no gain": "The search found nothing that is better than the original. The original is returned.",
-    "not compared": "The run ended before the best candidate could be compared. The original is returned.",
+    "not compared": "Too few rows were there to compare the best candidate on. The original is returned.",
     "not validated": "There was nothing to compare with, so nobody knows whether the compiled program is better.",
     "nothing learned": "The search found no candidate. The original is returned.",
 }

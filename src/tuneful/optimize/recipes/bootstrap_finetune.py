@@ -67,6 +67,9 @@ class BootstrapFinetune(Teleprompter):
     section 3.1: training on and on overfits); "answers" is ours.
     """
 
+    selects = False
+    trains = True
+
     def __init__(
         self,
         metric: Callable[..., Any] | Module | None = None,

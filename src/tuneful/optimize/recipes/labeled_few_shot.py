@@ -24,6 +24,8 @@ class LabeledFewShot(Teleprompter):
     predictor's fields is not shown to it.
     """
 
+    selects = False
+
     def __init__(self, k: int = 16, sample: bool = True) -> None:
         if k < 0:
             raise UsageError(f"`k` is {k!r}; it is the number of demos and at least 0.")
