@@ -378,7 +378,7 @@ def test_frozen_instructions_stay(rows):
     program = compiled(model(rows, misled=0.1), rows, saying, ScriptedLM(wise), student)
     assert set(program.report.candidate) == {"say.instructions"}
 
-    frozen = compiled(model(rows), rows, saying, ScriptedLM(wise), TwoSteps().freeze())
+    frozen = compiled(model(rows), rows, saying, ScriptedLM(wise), TwoSteps().freeze("*.instructions"))
     assert frozen.report.verdict == "nothing learned"
     assert "all instructions are frozen" in str(frozen.report.found)
 

@@ -57,7 +57,7 @@ class Chronicle:
         self._origins: dict[str, dict[str, Origin]] = {"teacher": {}, "student": {}}
         self.curve: list[Point] = []
         self.warnings: Counter[str] = Counter()
-        self._scored: Counter[bool] = Counter()  # by whether it is more than 0
+        self._scored: Counter[bool] = Counter()  # by whether it is 0
         self.models: dict[str, None] = {}
         self.replayed: Counter[str] = Counter()
 
@@ -114,16 +114,16 @@ class Chronicle:
         if record["status"] != "ok":
             self.warnings[record["status"].replace("_", " ")] += 1
         if record["score"] is not None:
-            self._scored[record["score"] > 0] += 1
+            self._scored[record["score"] == 0] += 1
         self.warnings.update(record.get("events", {}))
         for step in record["steps"]:
             self.warnings.update(step["noted"])
             self.models[step["model"]] = None
 
     def check_scores(self) -> None:
-        """Note where no run scored more than 0: such a search is blind, and the metric may be wrong."""
-        if self._scored[False] >= _SOME and not self._scored[True]:
-            self.warnings["scored 0, and none more"] = self._scored[False]
+        """Note where every run scored 0: such a search is blind, and the metric may be wrong."""
+        if self._scored[True] >= _SOME and not self._scored[False]:
+            self.warnings["scored 0, and none more"] = self._scored[True]
 
     def trial(self, trial: Trial, outcomes: Sequence[Outcome]) -> None:
         """Take the outcomes of a trial of the search."""

@@ -113,7 +113,10 @@ class Loop:
         with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
             check_history(self.journal, self.task)
             goals, watch = self.task.objectives, Watch(len(self.search))
-            self.runner = Runner(self.recipe, self.metric, goals, watch, self.meter, self.chronicle, self.journal)
+            known = (*self.search, *self.held_out)
+            self.runner = Runner(
+                self.recipe, self.metric, goals, watch, self.meter, self.chronicle, self.journal, known
+            )
             reason = await self._until_stopped("search", self._search()) or self.curtailed
             finalists = await portal.in_thread(self._finalists)
             if finalists and self.compares and not self.stop.requested:
@@ -226,6 +229,8 @@ class Loop:
             self.reserve.note(trials[i].candidate, records, trials[i].who)
 
         await self.runner.records([self._batch(trial) for trial in trials], done)
+        for outcome in (outcome for _, found in results for outcome in found):
+            self.runner.origins.note(outcome.steps, self.search[outcome.row], self.brief.signatures)
         return results
 
     def _batch(self, trial: Trial) -> Batch:
@@ -247,7 +252,7 @@ class Loop:
         """Run original and candidates on the held-out rows, appending the records of each to its column."""
         programs = [self.original, *(self.student.with_parameters(c) for c in candidates)]
         with self.chronicle.during("comparison", len(programs) * len(self.rows), len(programs) - 1):
-            rows = [(row, i >= len(self.held_out)) for i, row in enumerate(self.rows)]
+            rows = [(row, True) for row in self.rows]  # a student that was compiled before may show them
             size = max(BLOCK, await self.runner.in_flight(self.student))
             while left := rows[len(records[0]) :]:
                 block = left[: self._block(candidates, len(left), size)]

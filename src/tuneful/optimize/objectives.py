@@ -92,13 +92,21 @@ class Objectives:
                 )
 
     def judged(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a record of a rollout; where the run took more than it may, with no score to be proud of."""
+        """Return a record of a rollout; where the run took more than it may, with the score of a wrong answer.
+
+        Raises UsageError for a metric that goes below 0, where that would be no bad score.
+        """
         if record["score"] is None or not self.at_most:
             return record
+        if record["score"] < 0:
+            raise UsageError(
+                f"a run that takes more than `at_most` scores 0, and this metric scored one {record['score']:g}, so "
+                "that taking too much would pay. Give a metric from 0 to 1, larger being better."
+            )
         taken = costs_of(record)
         if all((taken[name] or 0.0) <= most for name, most in self.at_most.items()):
             return record
-        return {**record, "score": min(0.0, record["score"]), "status": "over limit"}
+        return {**record, "score": 0.0, "status": "over limit"}
 
 
 #: Only the metric counts.

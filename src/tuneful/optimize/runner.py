@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tuneful.backends.budget import Meter
@@ -15,7 +16,7 @@ from tuneful.evaluate.remote import rollouts_in_flight, sharing
 from tuneful.evaluate.rollout import Row, roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import fingerprint, key_of, metric_fingerprint
-from tuneful.optimize.leave_out import without_own_demos
+from tuneful.optimize.leave_out import Origins, Places, without_own
 from tuneful.optimize.objectives import Objectives
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.record import taken_over, to_record
@@ -56,6 +57,7 @@ class Runner:
         watch: looks at the first rollouts of all for failures of the user's code.
         meter, chronicle: what is told of the rollouts that a run before this one has paid for.
         journal: where records are kept.
+        known_rows: all rows that programs are run on.
     """
 
     recipe: Recipe
@@ -65,12 +67,18 @@ class Runner:
     meter: Meter
     chronicle: Chronicle
     journal: Journal
+    known_rows: Sequence[Example]
 
     def __post_init__(self) -> None:
         self._metric_identity = metric_fingerprint(self.recipe.metric)
         self._watched = 0
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
+
+    @cached_property
+    def origins(self) -> Origins:
+        """Which demos were made from which row; it is asked between waves, so that threads have no say in it."""
+        return Origins(self.known_rows)
 
     async def in_flight(self, program: Module) -> int:
         """Return how many rollouts of a program run at once."""
@@ -101,13 +109,15 @@ class Runner:
 
         async def one(item: tuple[int, int]) -> None:
             batch, row = item
-            found[batch][row] = await self._row(batches[batch], own[batch], row)
+            found[batch][row] = await self._row(batches[batch], own[batch], places[batch], row)
             left[batch] -= 1
             say()
 
         with sharing():
-            own, limits = [], [1]
+            own, limits, places = [], [1], []
             for batch in batches:
+                left_out = any(leave_out for _, leave_out in batch.rows)
+                places.append(self.origins.places(batch.program) if left_out else {})
                 with context(**batch.settings):  # they decide who answers
                     own.append(fingerprint(batch.program))
                     limits.append(await self.in_flight(batch.program))
@@ -116,11 +126,11 @@ class Runner:
             await gather_bounded(items, one, max(limits))
         return found
 
-    async def _row(self, batch: Batch, own: str, row: int) -> Mapping[str, Any]:
-        """Return the record of a row of a batch, whose program has the fingerprint `own`."""
+    async def _row(self, batch: Batch, own: str, places: Mapping[str, Places], row: int) -> Mapping[str, Any]:
+        """Return the record of a row of a batch, whose program has the fingerprint `own`, and rows' demos there."""
         example, leave_out = batch.rows[row]
         with context(**batch.settings):
-            ready = without_own_demos(batch.program, example) if leave_out else batch.program
+            ready = without_own(batch.program, example, places) if leave_out else batch.program
             identity = own if ready is batch.program else fingerprint(ready)
             return await self._record(ready, identity, example, batch.trial)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tuneful.errors import UsageError
@@ -44,9 +44,9 @@ class DemoPool:
         """Return a pool of other rows, with the vectorizer that this one was given."""
         return self if value == self.value else DemoPool(self.vectorizer, value)
 
-    def without(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> DemoPool:
-        """Return the pool without some rows."""
-        rows = [row for row in self.rows if not unwanted(row)]
+    def without(self, unwanted: Collection[int]) -> DemoPool:
+        """Return the pool without the rows of these numbers."""
+        rows = [row for i, row in enumerate(self.rows) if i not in unwanted]
         return self.with_value({**self.value, "rows": rows} if self.value and rows else None)
 
     def shown_as(self, form: Callable[[Any], list[Any]]) -> DemoPool:
