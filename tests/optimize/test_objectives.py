@@ -93,7 +93,7 @@ def test_a_limit_needs_a_metric_for_which_0_is_a_bad_score(rows):
         return -float(row.answer != said.answer) - 1
 
     limits = tf.Objectives(at_most={"prompt_tokens": 150})
-    with pytest.raises(tf.UsageError, match="scored one -[12], so that taking too much would pay"):
+    with pytest.raises(tf.UsageError, match=r"scored one -[12], so that taking too much would pay"):
         compiled(rows, loss, knows("care"), "Take care.", objectives=limits)
 
 

@@ -9,13 +9,14 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from tuneful.errors import DataError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, shown_passages
+from tuneful.retrieval.corpus import checked_query, digest_of, shown_passages
 from tuneful.spec.passage import Passage
 
 #: What marks a file as such an index ("tfBM"), and the version of its layout.
@@ -158,6 +159,15 @@ class BM25:
 
     def __len__(self) -> int:
         return self._count
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the index from another: a hash of its passages and weights. It reads all of them, once."""
+        with self._connection() as db:
+            rows = db.execute("SELECT text, title, id FROM passage ORDER BY rowid")
+            passages = digest_of(Passage(text, title=title, id=id_) for text, title, id_ in rows)
+            (rank,) = db.execute("SELECT v FROM passage_config WHERE k = 'rank'").fetchone()
+            return f"{rank} of {passages}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BM25:
         return self  # an index never changes, so the copies of a program share it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -38,6 +40,14 @@ def passages_of(corpus: Iterable[Any]) -> Iterator[Passage]:
             raise DataError(f"two passages have the id {passage.id!r}; the second is {passage.text!r:.60}.")
         seen.add(passage.id)
         yield passage
+
+
+def digest_of(passages: Iterable[Passage]) -> str:
+    """Return a hash of all passages in their order: a corpus is known by it."""
+    digest = hashlib.sha256()
+    for passage in passages:
+        digest.update(json.dumps([passage.text, passage.title, passage.id]).encode())
+    return digest.hexdigest()
 
 
 def shown_passages(corpus: Iterable[Any], title: str, *, progress: bool) -> Iterator[Passage]:

@@ -10,12 +10,13 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, shown_passages
+from tuneful.retrieval.corpus import checked_query, digest_of, shown_passages
 from tuneful.retrieval.vector_folder import put_in_place
 from tuneful.spec.passage import Passage
 
@@ -163,6 +164,16 @@ class TantivyBM25:
 
     def __len__(self) -> int:
         return self._searcher.num_docs
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the index from another: a hash of its passages, and its weights. It reads all of them, once."""
+        from tantivy import Query  # as above
+
+        hits = self._searcher.search(Query.all_query(), len(self), count=False).hits
+        positions: list[Any] = list(self._searcher.fast_field_values("position", [hit for _, hit in hits]))
+        order = sorted(range(len(hits)), key=lambda i: positions[i])
+        return f"{_about(self._folder)['title_weight']} of {digest_of(self._passage(hits[i][1]) for i in order)}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TantivyBM25:
         return self  # an index never changes, so the copies of a program share it

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
 from tuneful.retrieval import vector_folder
-from tuneful.retrieval.corpus import checked_query, passages_of
+from tuneful.retrieval.corpus import checked_query, digest_of, passages_of
 from tuneful.spec.passage import Passage
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class VectorIndex:
 
     def __len__(self) -> int:
         return len(self._passages)
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the index from another: a hash of its passages, and its embedder. It reads all of them, once."""
+        return f"{self.kind} {self.embedder_name} {digest_of(self._passages)}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # an index never changes, so the copies of a program share it
