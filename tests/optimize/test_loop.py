@@ -325,6 +325,19 @@ def test_where_a_budget_leaves_no_room_for_a_race_what_was_bootstrapped_is_compa
     assert report.usage.calls <= 130
 
 
+def test_a_search_of_one_large_wave_leaves_the_comparison_its_share_too(rows, metric, landscape):
+    with tf.context(lm=landscape(0.3, 0.9), num_threads=8):
+        report = (
+            tf.KNNFewShot(2, vectorizer=lambda texts: [[1.0, float(len(text))] for text in texts], metric=metric)
+            .compile(QA, trainset=rows(200), valset=rows(40, start=500), budget=tf.Budget(calls=200))
+            .report
+        )
+
+    assert report.verdict == "better"
+    assert report.best.n == 40
+    assert "leaves the comparison" in report.stop_reason
+
+
 @pytest.mark.parametrize(("limit", "threads"), [(70, 1), (99, 8), (100, 64)])
 def test_a_budget_that_ends_the_comparison_is_spent_on_rows_that_all_programs_have(
     rows, metric, landscape, limit, threads

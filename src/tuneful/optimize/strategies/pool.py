@@ -17,9 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuneful.backends.budget import Budget
 from tuneful.errors import UsageError
 from tuneful.optimize.propose.demos import bootstrapped, joined, labelled
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
+
+#: Rows of the first wave under a budget.
+_FIRST = 8
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,21 @@ class Pool:
         return {"round": 0, "tried": 0, "queue": list(range(len(brief.trainset))), "failed": [], "kept": [], "why": {}}
 
     def ask(self, brief: Brief, state: State) -> list[Trial]:
-        """Return the next wave of rows: as many as are likely to give the runs that are still missing."""
+        """Return the next wave of rows: as many as are likely to give the runs that are still missing.
+
+        Under a budget the first waves are small, and later ones no larger than all before them: what a run costs is
+        known only then, and the comparison is to be left its share.
+        """
         missing = self.max_bootstrapped_demos - len(state["kept"])
         errors = sum(n for status, n in state["why"].items() if status.endswith(("error", "timeout")))
         too_many = self.max_errors is not None and errors > self.max_errors
         if missing <= 0 or not state["queue"] or too_many:
             return []
         rate = max(len(state["kept"]), 1) / max(state["tried"], 1)
-        rows = tuple(state["queue"][: math.ceil(missing / rate)])
+        wave = math.ceil(missing / rate)
+        if brief.budget != Budget():
+            wave = min(wave, max(_FIRST, state["tried"]))
+        rows = tuple(state["queue"][:wave])
         shown = {} if brief.teacher_has_demos else joined(labelled(brief, self.max_labeled_demos, stream="teacher"))
         return [Trial(shown, rows, who="teacher", sample=state["round"], leave_out=True, bootstrapping=True)]
 
