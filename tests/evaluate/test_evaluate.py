@@ -2,7 +2,10 @@
 
 import asyncio
 import csv
+import errno
 import json
+import socket
+import sys
 import threading
 import time
 
@@ -301,3 +304,101 @@ def test_a_deadline_also_cancels_the_calls_of_a_plain_forward():
     assert [r.status for r in result.rows] == ["timeout", "timeout"]
     assert outcomes == ["cancelled", "cancelled"]
     assert len(lm.requests) == 2  # nothing more was sent
+
+
+class Asking(tf.Module):
+    """Asks, after what the test has it do with the question."""
+
+    def __init__(self, first):
+        self.first = first
+        self.answer = tf.Predict("question -> answer")
+
+    def forward(self, question):
+        self.first(question)
+        return self.answer(question=question)
+
+
+class AskingLater(Asking):
+    async def forward(self, question):
+        self.first(question)
+        return await self.answer.acall(question=question)
+
+
+def leaving(question):
+    if question == "q3":
+        sys.exit("enough")
+
+
+@pytest.mark.parametrize("kind", [Asking, AskingLater])
+def test_code_that_calls_sys_exit_fails_its_row_alone(kind):
+    def metric(example, prediction, trace=None):
+        if example.question == "q5":
+            sys.exit(1)
+        return exact(example, prediction)
+
+    async def metric_later(example, prediction, trace=None):
+        return metric(example, prediction)
+
+    for one in (metric, metric_later):
+        with tf.context(lm=ScriptedLM(echo)):
+            result = tf.Evaluate(devset=rows(20), metric=one, num_threads=4)(kind(leaving))
+        assert {i: row.status for i, row in enumerate(result.rows) if row.status != "ok"} == {
+            3: "program_error",
+            5: "metric_error",
+        }
+        assert "SystemExit: enough" in result.rows[3].error
+
+
+@pytest.mark.parametrize("kind", [Asking, AskingLater])
+def test_sys_exit_outside_of_an_evaluation_is_the_callers_and_the_next_call_goes_on(kind):
+    program = kind(leaving)
+    with tf.context(lm=ScriptedLM(echo)):
+        with pytest.raises(SystemExit, match="enough"):
+            program(question="q3")
+        with pytest.raises(SystemExit, match="enough"):
+            tf.Parallel(num_threads=2)([(program, {"question": q}) for q in ("q1", "q3")])
+        assert program(question="q4").answer == "a4"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConnectionError("refused"), "infra_error"),
+        (TimeoutError("the search took too long"), "infra_error"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "infra_error"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), "infra_error"),
+        (FileNotFoundError("passages.txt"), "program_error"),
+        (ValueError("no"), "program_error"),
+    ],
+)
+def test_the_network_of_the_users_own_code_is_infrastructure_and_a_missing_file_is_not(error, status):
+    def failing(question):
+        if question == "q3":
+            raise error
+
+    def judging(example, prediction, trace=None):
+        failing(example.question)
+        return exact(example, prediction)
+
+    with tf.context(lm=ScriptedLM(echo)):
+        in_program = tf.Evaluate(devset=rows(8), metric=exact)(Asking(failing))
+        in_metric = tf.Evaluate(devset=rows(8), metric=judging)(QA)
+
+    assert in_program.rows[3].status == status
+    assert in_metric.rows[3].status == status.replace("program", "metric")
+    assert in_program.score == (100.0 if status == "infra_error" else 87.5)
+
+
+def test_which_rows_are_the_first_is_not_for_threads_to_say():
+    """Rows 3, 4 and 5 fail at once; the first three take their time, and are right."""
+
+    async def slow(example, prediction, trace=None):
+        if int(example.question[1:]) in (3, 4, 5):
+            raise ValueError("no")
+        await asyncio.sleep(0.05)
+        return exact(example, prediction)
+
+    with tf.context(lm=ScriptedLM(echo)):
+        result = tf.Evaluate(devset=rows(12), metric=slow, num_threads=12)(QA)
+
+    assert [row.status for row in result.rows].count("metric_error") == 3

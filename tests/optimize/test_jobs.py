@@ -149,3 +149,10 @@ def test_jobs_leave_the_comparison_its_share_of_the_budget_too(rows, metric, cal
 
     assert report.verdict == "better"
     assert report.usage.calls <= calls
+
+
+def test_a_proposer_without_a_key_ends_the_compile_at_once(rows, metric):
+    refused = ScriptedLM(lambda request: tf.LMAuthError("the key is not accepted"))
+    lm = ScriptedLM(task_model)
+    with tf.context(lm=lm), pytest.raises(tf.LMAuthError, match="not accepted"):
+        Proposing(metric, refused).compile(QA, trainset=rows(40))

@@ -402,3 +402,29 @@ def test_one_row_is_no_comparison(rows, metric, landscape):
 
     assert compiled.report.verdict == "not compared"
     assert "1 held-out row with a score of both tell nothing" in compiled.report.advice
+
+
+#: Questions on which the judge of the test below cannot be reached, and on which it is broken.
+DOWN: dict[str, Exception] = {}
+
+
+def judging(example, prediction, trace=None):
+    if example.question in DOWN:
+        raise DOWN[example.question]
+    return example.answer == prediction.answer
+
+
+def test_what_failed_for_want_of_a_network_or_by_the_metric_is_tried_again_and_nothing_else(rows, landscape, tmp_path):
+    DOWN.update({"q503": ConnectionError("not there"), "q509": ValueError("broken")})
+    lm, data = landscape(0.9, 0.9), {"trainset": rows(30), "valset": rows(30, start=500)}
+    with tf.context(lm=lm, journal=tmp_path / "journal.sqlite"):
+        first = tf.BootstrapFewShot(judging).compile(QA, **data, run="judged").report
+        calls = len(lm.requests)
+        DOWN.clear()
+        again = tf.BootstrapFewShot(judging).compile(QA, **data, run="judged").report
+
+    assert first.warnings["infra error"] >= 1
+    assert first.warnings["metric error"] >= 1
+    assert not {"infra error", "metric error"} & again.warnings.keys()
+    assert again.comparison.n == 30
+    assert len(lm.requests) - calls <= 4  # the two rows, with the original and the candidate

@@ -110,6 +110,7 @@ class Evaluate:
         paths = paths_of(program)
 
         async def one(example: Example) -> Row:
+            number = watch.begun()
             row = await roll_out(
                 program,
                 example,
@@ -118,7 +119,7 @@ class Evaluate:
                 failure_score=self.failure_score,
                 paths=paths,
             )
-            watch.add(row)
+            watch.add(row, number)
             bar.advance(watch.shown)
             return row
 
@@ -135,7 +136,9 @@ class Watch:
     """
 
     def __init__(self, total: int, max_errors: int | None = None) -> None:
-        self._first = min(FIRST_ITEMS, total)
+        self._needed = min(FIRST_ITEMS, total)
+        self._first: dict[int, Row] = {}
+        self._begun = 0
         self._max_errors = max_errors
         self._rows: list[Row] = []
         self._failed = 0
@@ -151,8 +154,13 @@ class Watch:
         """Return the mean as text."""
         return "" if self.mean is None else f"{100 * self.mean:.1f} %"
 
-    def add(self, row: Row) -> None:
-        """Take a row.
+    def begun(self) -> int:
+        """Note that a row begins; returns its number, for `add`. Which rows are the first is not for threads to say."""
+        self._begun += 1
+        return self._begun - 1
+
+    def add(self, row: Row, number: int) -> None:
+        """Take a row that is done.
 
         Raises:
             MetricError, EvaluationError: the first rows all failed in the user's code, or too many rows have failed.
@@ -162,23 +170,25 @@ class Watch:
         if row.score is not None:
             self._scored += 1
             self._sum += row.score
-        if self._failed == len(self._rows) == self._first:
-            self._stop_if_all_broken()
+        if number < self._needed:
+            self._first[number] = row
+            if len(self._first) == self._needed:
+                self._stop_if_all_broken([self._first[i] for i in range(self._needed)])
         if self._max_errors is not None and self._failed > self._max_errors:
             message = (
                 f"{self._failed} examples failed, more than max_errors={self._max_errors}. The last one:\n{row.error}"
             )
             raise EvaluationError(message, rows=self._rows) from row.cause
 
-    def _stop_if_all_broken(self) -> None:
-        if any(r.status not in ("metric_error", "program_error") for r in self._rows):
+    def _stop_if_all_broken(self, first: Sequence[Row]) -> None:
+        if any(r.status not in ("metric_error", "program_error") for r in first):
             return
-        if any(isinstance(r.cause, ConstraintError) for r in self._rows):  # the program is whole; the model failed it
+        if any(isinstance(r.cause, ConstraintError) for r in first):  # the program is whole; the model failed it
             return
-        row = self._rows[0]
+        row = first[0]
         what = "metric" if row.status == "metric_error" else "program"
         message = (
-            f"the {what} raised on every one of the first {len(self._rows)} examples, so the run was stopped. "
+            f"the {what} raised on every one of the first {len(first)} examples, so the run was stopped. "
             f"The first time:\n{row.error}"
         )
         if what == "metric":

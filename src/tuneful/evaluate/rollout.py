@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import time
 import traceback
 from contextlib import nullcontext
@@ -35,6 +37,20 @@ Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_er
 #: program and are left out of the mean.
 COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
 
+#: What the operating system says of a network that is not there.
+_UNREACHABLE = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
+
+#: What HTTP clients raise where no answer came, by name: none of them need be installed.
+_OF_CLIENTS = frozenset(
+    {
+        "httpx.TransportError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.Timeout",
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "urllib3.exceptions.HTTPError",
+    }
+)
+
 #: What is raised at once instead of becoming the status of a row: going on could only repeat it, or spend.
 MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError, CacheMissError)
 
@@ -48,7 +64,8 @@ class Row:
         prediction: what the program returned, or None.
         score: the metric's value; the failure score where the program failed; None where nothing can be said.
         status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised);
-            "timeout"; "infra_error" (the model or a retriever failed); "metric_error" (the metric raised).
+            "timeout"; "infra_error" (the model, a retriever or the network failed, see `is_infrastructure`);
+            "metric_error" (the metric raised).
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
@@ -144,10 +161,8 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
             raise
         except AdapterParseError as error:
             _fail(row, "parse_error", error)
-        except (LMError, RetrieverError) as error:
-            _fail(row, "infra_error", error)
-        except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
-            _fail(row, "program_error", error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the fence: a failure of the user's code becomes data)
+            _fail(row, "infra_error" if is_infrastructure(error) else "program_error", error)
         else:
             if hasattr(row.prediction, "__dict__"):
                 row.prediction.__dict__["_trace"] = recorder.trace
@@ -159,10 +174,8 @@ async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: 
         by_step = await _of_steps(row, metric, of) if of is not None and metric.speaks_of_steps else {}
     except MUST_ACT:
         raise
-    except LMError as error:
-        _fail(row, "infra_error", error)
-    except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
-        _fail(row, "metric_error", error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (the fence: a failure of the user's code becomes data)
+        _fail(row, "infra_error" if is_infrastructure(error) else "metric_error", error)
     else:
         row.score, row.feedback, row.feedback_by_step = score.value, score.feedback, by_step
 
@@ -176,6 +189,20 @@ async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]
             said = await metric.of_step(row.example, row.prediction, row.trace, path or "self", calls)
             found |= {path: said.feedback} if said.feedback else {}
     return found
+
+
+def is_infrastructure(error: BaseException) -> bool:
+    """Say whether an error is a model's, a retriever's or the network's, so that the same run may well succeed later.
+
+    Of errors that the user's code raises these are `ConnectionError`, `TimeoutError` (of its own: the row's limit is
+    another matter), failures to find or reach a host, and what common HTTP clients raise in their place. A file that is
+    missing is the program's own fault.
+    """
+    if isinstance(error, (LMError, RetrieverError, ConnectionError, TimeoutError, socket.gaierror)):
+        return True
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+        return True
+    return any(f"{kind.__module__}.{kind.__name__}" in _OF_CLIENTS for kind in type(error).__mro__)
 
 
 def _fail(row: Row, status: Status, error: BaseException) -> None:

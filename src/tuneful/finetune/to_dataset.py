@@ -214,9 +214,10 @@ async def _rows(jobs: Sequence[Job], limit: int, timeout_s: float | None, watch:
     with progress_bar(len(jobs), "to_dataset", display=display) as bar:
 
         async def one(job: Job) -> Row:
+            number = watch.begun()
             with rollout(job.sample):
                 row = await job.run(timeout_s)
-            watch.add(row)
+            watch.add(row, number)
             bar.advance()
             return row
 

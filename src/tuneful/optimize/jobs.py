@@ -9,6 +9,7 @@ from typing import Any
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase, metered, phase
 from tuneful.errors import AdapterParseError, LMError
+from tuneful.evaluate.rollout import MUST_ACT
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.recipe import Recipe
@@ -39,6 +40,8 @@ async def result_of(
         try:
             with metered(own):
                 result = await recipe.work(brief, job)
+        except MUST_ACT:
+            raise
         except (AdapterParseError, LMError) as error:
             chronicle.warnings[f"{job.name} failed"] += 1
             _log.warning("%s failed: %s", job.name, error)

@@ -13,7 +13,7 @@ from tuneful.backends.metered import current_phase
 from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.remote import rollouts_in_flight, sharing
-from tuneful.evaluate.rollout import Row, roll_out
+from tuneful.evaluate.rollout import roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import fingerprint, key_of, metric_fingerprint
 from tuneful.optimize.leave_out import Origins, Places, without_own
@@ -71,7 +71,6 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._metric_identity = metric_fingerprint(self.recipe.metric)
-        self._watched = 0
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
 
@@ -137,9 +136,9 @@ class Runner:
     async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
-        Failures of the infrastructure are not kept, so that a resumed run tries them again.
+        Failures of the infrastructure and of the metric are not kept, so that a resumed run tries them again.
         """
-        key = key_of(identity, self._metric_identity, example, trial)
+        key, number = key_of(identity, self._metric_identity, example, trial), self.watch.begun()
         while (same := self._running.get(key)) is not None:  # two candidates may be one program
             await same.wait()
         again = False
@@ -147,7 +146,7 @@ class Runner:
         if record is None:
             self._running[key] = asyncio.Event()
             try:
-                record = await self._run(program, example, trial, key)
+                record = await self._run(program, example, trial, key, number)
             finally:
                 self._running.pop(key).set()
         elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
@@ -158,14 +157,15 @@ class Runner:
         self.chronicle.record(judged, again=again)
         return judged
 
-    async def _run(self, program: Module, example: Example, trial: Trial, key: str) -> Mapping[str, Any]:
+    async def _run(self, program: Module, example: Example, trial: Trial, key: str, number: int) -> Mapping[str, Any]:
         with rollout(trial.sample):
             row = await roll_out(
                 program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
             )
-        self._look_at(row)
+        if number < FIRST_ITEMS:  # later a candidate may be what fails: it loses
+            self.watch.add(row, number)
         record = to_record(row)
-        if row.status != "infra_error":
+        if row.status not in ("infra_error", "metric_error"):
             self.journal.write(key, record)
         return record
 
@@ -176,9 +176,3 @@ class Runner:
             record = taken_over(other[1], other[0])
             self.journal.write(key, record)
         return record
-
-    def _look_at(self, row: Row) -> None:
-        """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
-        if self._watched < FIRST_ITEMS:
-            self._watched += 1
-            self.watch.add(row)

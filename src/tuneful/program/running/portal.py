@@ -86,7 +86,7 @@ class Portal:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():  # threads do not survive a fork: start anew
                 loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=loop.run_forever, name="tuneful-loop", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(loop,), name="tuneful-loop", daemon=True)
                 self._workers = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tuneful-worker")
                 self._pid = os.getpid()
                 self._thread.start()
@@ -240,6 +240,16 @@ class Portal:
             if not self._thread.is_alive():
                 self._loop.close()
             self._loop = None
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped: not until a task calls `sys.exit()`, which only its own caller is to hear of."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue  # the task has kept it for whoever waits
+        return
 
 
 def _in_own_thread(function: Callable[[], T]) -> Future[T]:

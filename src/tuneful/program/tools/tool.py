@@ -165,10 +165,10 @@ class Tool(ToolForm):
             if not isinstance(error, LMInvalidRequestError):  # a failure of the infrastructure says nothing of the tool
                 raise
             return self._failed(error)
-        except Exception as error:  # noqa: BLE001  the tool is the user's own code, and its failure is the model's to deal with
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the tool is the user's own code, and its failure is the model's to deal with
             return self._failed(error)
 
-    def _failed(self, error: Exception) -> Observation:
+    def _failed(self, error: BaseException) -> Observation:
         _log.debug("the tool `%s` failed", self.name, exc_info=error)
         said = f"the tool `{self.name}` failed: {type(error).__name__}: {error or 'no message'}"
         return Observation(_cut(said, self.max_result_chars), "tool failed")
