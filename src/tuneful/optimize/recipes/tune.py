@@ -295,7 +295,7 @@ class Tune(Proposing):
             own = pruning.start(best, gained, known["rows"], state["spent"]["rollouts"])
         elif own["run"]:
             own = pruning.told(own)
-        own, drops = pruning.wave(own, self._candidates(brief, state)[own["winner"]])
+        own, drops = pruning.wave(own, self._candidates(brief, state)[own["winner"]], brief.kinds)
         limits = [own["most"], spending.room(state["spent"], brief)]
         room = min(limit for limit in limits if limit is not None) - state["spent"]["rollouts"]
         drops = drops[: max(0, room // len(own["race"]["rows"]))]
@@ -308,8 +308,8 @@ class Tune(Proposing):
 
     def _candidates(self, brief: Brief, state: State) -> list[Candidate]:
         """Return the values of all candidates: this is where points become candidates."""
-        axes = self._space(brief, state)
-        return [pruning.without(space.candidate(axes, m["point"]), m["dropped"]) for m in state["members"]]
+        axes, kinds = self._space(brief, state), brief.kinds
+        return [pruning.without(space.candidate(axes, m["point"]), m["dropped"], kinds) for m in state["members"]]
 
     # --- the result ---
 
@@ -355,7 +355,8 @@ class Tune(Proposing):
         candidates, winner = self._candidates(brief, state), self._winner(state)
         lines.append(f"levers of the winner: {', '.join(candidates[winner]) or 'none, the program stays as it is'}")
         if state["pruning"] is not None:
-            lines.append(pruning.line(state["pruning"], candidates[state["pruning"]["winner"]]))
+            whole = candidates[state["pruning"]["winner"]]
+            lines.append(pruning.line(state["pruning"], whole, brief.kinds))
         return [line for line in lines if line]
 
     def rollouts(self, brief: Brief) -> tuple[int, int]:
