@@ -56,6 +56,11 @@ class Module(Part):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if shared := [name for name, value in cls.__dict__.items() if isinstance(value, Tunable)]:
+            raise UsageError(
+                f"{cls.__name__}.{shared[0]} is declared in the class, where programs would share it. Declare it in "
+                f"`__init__`: self.{shared[0]} = ..."
+            )
         if "forward" in cls.__dict__:  # it may wait for anything
             cls._drivable = bool(cls.__dict__.get("_drivable", False))
 
@@ -66,6 +71,7 @@ class Module(Part):
         elif name in self.__dict__.get("_tunables", {}):
             self.__dict__["_tunables"][name] = self.__dict__["_tunables"][name].with_value(value)
         else:
+            _refuse_hidden(name, value)
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -417,6 +423,16 @@ class Module(Part):
         for path, predictor in self.named_predictors():
             lines.append(f"  {path} = {predictor!r}")
         return "\n".join([*lines, ")"]) if len(lines) > 1 else f"{type(self).__name__}()"
+
+
+def _refuse_hidden(name: str, value: Any) -> None:
+    """Raise for a number to tune inside a list, tuple or dict, where it has no path and would never be tuned."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    if found := next((v for v in inside if isinstance(v, Tunable)), None):
+        raise UsageError(
+            f"`{name}` holds a {type(found).__name__} in a {type(value).__name__}, where no teleprompter finds it. "
+            f"Give each an attribute of its own, such as self.{name}_0 = ..."
+        )
 
 
 _async_function = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)
