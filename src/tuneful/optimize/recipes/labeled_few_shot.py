@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tuneful.errors import UsageError
 from tuneful.optimize.propose.demos import joined, labelled
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, State
+from tuneful.program.parameter import checked_whole
 
 
 class LabeledFewShot(Teleprompter):
@@ -25,9 +25,7 @@ class LabeledFewShot(Teleprompter):
     """
 
     def __init__(self, k: int = 16, sample: bool = True) -> None:
-        if k < 0:
-            raise UsageError(f"`k` is {k!r}; it is the number of demos and at least 0.")
-        self.k = k
+        self.k = checked_whole("k", k, 0)
         self.sample = sample
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from tuneful.adapters.select import ADAPTERS
+from tuneful.errors import UsageError
 from tuneful.optimize import space
 from tuneful.optimize.propose import drafts
 from tuneful.optimize.propose.instructions import WriteInstructions
@@ -19,6 +20,7 @@ from tuneful.optimize.strategies import kriging, mutation, preflight, pruning, r
 from tuneful.optimize.strategies.levers import Levers
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
+from tuneful.program.demos.demo_pool import vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
@@ -113,7 +115,7 @@ class Tune(Proposing):
         self.num_instructions = checked_whole("num_instructions", num_instructions, 0)
         self.num_wordings = checked_whole("num_wordings", num_wordings, 0)
         self.num_threads = num_threads
-        self.earlier = [dict(candidate) for candidate in earlier]
+        self.earlier = _candidates(earlier)
         self._pool = Pool(max_bootstrapped_demos * 4, max_labeled_demos)
         names = tuple(name for name in ADAPTERS if name != "tools") if self.adapters == "auto" else self.adapters
         rest = (self.embedder, names, self.models, self.temperatures, self.earlier)
@@ -381,6 +383,12 @@ def _member(point: Point, parent: int | None = None, dropped: Sequence[Any] = ()
     return {"point": point, "parent": parent, "dropped": list(dropped)}
 
 
+def _candidates(given: Any) -> list[Candidate]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(candidate, Mapping) for candidate in given):
+        raise UsageError(f"`earlier` is {given!r:.80}; expected a list of candidates, each values by parameter path.")
+    return [dict(candidate) for candidate in given]
+
+
 def _running(state: State) -> tuple[State, list[int]]:
     """Return the race that is on, and the numbers of the candidates in it."""
     own = state["pruning"]
@@ -390,7 +398,10 @@ def _running(state: State) -> tuple[State, list[int]]:
 
 
 def _embedder(name: str | None) -> str | None:
+    if name is None:
+        return None
     if name != "auto":
+        vectorizer_of(name)  # raises where no provider has it
         return name
     known = all(importlib.util.find_spec(package) for package in ("wordllama", "tokenizers", "safetensors", "numpy"))
     return "local/wordllama" if known else None
