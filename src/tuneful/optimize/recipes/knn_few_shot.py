@@ -13,8 +13,10 @@ from tuneful.optimize.task import Task
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.demos.demo_pool import Vectorizer, vectorizer_of
+from tuneful.program.demos.knn import KNN
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
+from tuneful.program.vectors.embedder import Embedder
 from tuneful.spec.example import Example
 
 P = TypeVar("P", bound=Module)
@@ -39,7 +41,7 @@ class KNNFewShot(Teleprompter):
         max_labeled_demos: labelled rows that the teacher is shown; with 0, rows without a good run are left out.
 
     Raises:
-        UsageError: no vectorizer. DataError: no rows.
+        UsageError: no vectorizer, or a function that gives no vectors. DataError: no rows.
 
     Cost: rows x `max_rounds` runs of the teacher at most, 2 runs for each held-out row, and the embedding of every row
     for each predictor.
@@ -96,6 +98,9 @@ class KNNFewShot(Teleprompter):
         return own if trainset is None else trainset
 
     async def _compiled(self, task: Task) -> Any:
+        if not (isinstance(self.vectorizer, Embedder) and isinstance(self.vectorizer.model, str)):
+            first = task.trainset[0]  # a function that fails would otherwise fail every run of the comparison
+            await KNN(1, [first, *task.trainset[1:2]], self.vectorizer).acall(**first.inputs().to_dict())
         student = task.student.deepcopy()
         student.set_embedder(self.vectorizer)
         return await super()._compiled(replace(task, student=student))
