@@ -157,6 +157,7 @@ def test_evaluate_says_the_same_of_its_rows():
         ("budget", "$2"),
         ("budget", {"usd": 2}),
         ("run", ""),
+        ("run", "half \ud83d"),
         ("run", 5),
         ("history", 5),
         ("objectives", "total_tokens"),

@@ -48,8 +48,9 @@ class Task:
         for name, (kind, expected) in _KINDS.items():
             if not isinstance(given := getattr(self, name), kind):
                 raise UsageError(f"`{name}` is {given!r:.80}; expected {expected}.")
-        if self.run is not None and not (isinstance(self.run, str) and self.run):
-            raise UsageError(f"`run` is {self.run!r:.80}; expected a name, by which the journal knows the compile.")
+        if self.run is not None and not (isinstance(self.run, str) and self.run and self.run.isprintable()):
+            expected = "a name that can be shown, by which the journal knows the compile"
+            raise UsageError(f"`run` is {self.run!r:.80}; expected {expected}.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise UsageError(f"`seed` is {self.seed!r:.80}; expected a whole number.")
 

@@ -94,7 +94,9 @@ def save(program: Module, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     state = _placed(program, dump_state(program), lambda lm: relative(lm, target.parent.absolute()))
-    partial.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+    # A model may write halves of characters: JSON has escapes for them.
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     partial.replace(target)
 
 
