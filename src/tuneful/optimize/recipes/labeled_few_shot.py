@@ -35,4 +35,8 @@ class LabeledFewShot(Teleprompter):
     def found(self, brief: Brief, state: State) -> list[str]:
         """Say how many demos each predictor got."""
         candidate = self.finalists(brief, state)[0]
-        return [f"{len(demos)} labelled demos for `{path.removesuffix('.demos')}`" for path, demos in candidate.items()]
+        steps = {path: path.removesuffix("demos").rstrip(".") for path in candidate}
+        return [
+            f"{len(demos)} labelled demos for {f'`{steps[path]}`' if steps[path] else 'the program'}"
+            for path, demos in candidate.items()
+        ]

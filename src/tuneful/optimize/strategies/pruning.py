@@ -186,8 +186,9 @@ def line(state: State, candidate: Candidate, kinds: Kinds) -> str:
     said = [piece[0] for piece in state["dropped"] if len(piece) == 1]
     for path, value in without(candidate, [piece for piece in state["dropped"] if len(piece) == 1], kinds).items():
         if n := sum(len(piece) > 1 and piece[0] == path for piece in state["dropped"]):
-            what = "sentences" if kinds[path] == "instructions" else "demos"
-            said.append(f"{n} of {len(_parts(kinds[path], value))} {what} of {path}")
+            what = f"sentences of {path}" if kinds[path] == "instructions" else "demos"
+            of = f" of {path.removesuffix('.demos')}" if path.endswith(".demos") else ""  # none where it is the program
+            said.append(f"{n} of {len(_parts(kinds[path], value))} {what}{of}")
     return f"dropped from the winner, as good without: {', '.join(said)}" if said else ""
 
 
