@@ -183,7 +183,7 @@ def test_sentences_and_demos_of_the_winner_that_do_not_matter_are_dropped(rows, 
 
     shown = tuned(rows, metric, ScriptedLM(right_if(lambda r: len(r.messages) > 2)))
     assert len(shown.demos) <= 2  # one helps every row but its own
-    assert any(" demos of demos" in line for line in shown.report.found)
+    assert any(line.endswith(" demos") for line in shown.report.found)
 
 
 class TwoSteps(tf.Module):

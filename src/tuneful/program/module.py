@@ -258,6 +258,10 @@ class Module(Part):
         """Return `parameters()` as pairs."""
         return list(self.parameters().items())
 
+    def _made_with(self) -> dict[str, Any]:
+        """Return arguments of the constructor, as JSON values, without which saved parameters make another program."""
+        return {}
+
     def _own_parameters(self) -> dict[str, tuple[Any, Any, Tunable | None]]:
         return {n: (t.kind, t.value, t) for n, t in self.__dict__.get("_tunables", {}).items()}
 
