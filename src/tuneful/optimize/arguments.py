@@ -122,8 +122,11 @@ def _check(name: str, value: Any) -> None:
     if name in _KINDS and not isinstance(value, _KINDS[name][0]):
         raise UsageError(f"`{name}` is {value!r:.80}; expected {_KINDS[name][1]}.")
     if name == "teacher_settings" and value is not None:
-        with context(**value):  # raises for those that there are not
-            pass
+        try:
+            with context(**value):
+                pass
+        except UsageError as error:
+            raise UsageError(f"`teacher_settings` cannot be in force: {error}") from error
     if name == "metric" and value is not None and not callable(value):
         raise MetricError(
             f"`metric` is {value!r:.80}; expected a function: def metric(example, prediction, trace=None)."
