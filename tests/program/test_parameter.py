@@ -132,6 +132,13 @@ def test_a_space_that_no_teleprompter_would_find_is_a_usage_error():
         type("Shared", (tf.Module,), {"k": tf.Choice([1, 3])})
 
 
+@pytest.mark.parametrize("name", ["demos", "lm", "adapter", "signature"])
+def test_what_is_a_parameter_already_takes_no_space(name):
+    predict = tf.Predict("question -> answer")
+    with pytest.raises(tf.UsageError, match="is a parameter already"):
+        setattr(predict, name, tf.Choice([1, 2]))
+
+
 def test_assigning_a_value_keeps_the_space():
     program = Program()
     program.k = 5

@@ -66,6 +66,11 @@ class Module(Part):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tunable):
+            if name in self._own_names:
+                raise UsageError(
+                    f"`{name}` of {type(self).__name__} is a parameter already, which teleprompters choose: give it a "
+                    "plain value. `Tune` and `MIPROv2` take adapters, models and temperatures to choose among."
+                )
             self.__dict__.pop(name, None)  # a plain value of that name would hide it
             self.__dict__.setdefault("_tunables", {})[name] = value
         elif name in self.__dict__.get("_tunables", {}):
@@ -220,6 +225,8 @@ class Module(Part):
         return [(path, m) for path, m in self.named_sub_modules() if m._is_predictor]  # type: ignore[misc]
 
     _is_predictor = False
+    #: Attributes that are parameters by themselves.
+    _own_names: frozenset[str] = frozenset()
 
     #: Whether `forward` waits for nothing but predictors and other such modules, so that a blocking call needs no loop.
     _drivable = False
