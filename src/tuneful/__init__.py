@@ -286,6 +286,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+#: What to write instead of names that there are not.
+_INSTEAD = {"load": " A saved program is values and no code: make it anew, and call its `load`: Program().load(path)."}
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         found: Any = importlib.import_module(_MODULES[name])
@@ -294,7 +298,8 @@ def __getattr__(name: str) -> Any:
     else:
         from tuneful.errors import nearest
 
-        raise AttributeError(f"tuneful has no `{name}`.{nearest(name, __all__)}")
+        advice = _INSTEAD.get(name) or nearest(name, __all__)
+        raise AttributeError(f"tuneful has no `{name}`.{advice}")
     globals()[name] = found
     return found
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+import tuneful
+
 SPY = """
 import sys, json, os, threading
 before = set(sys.modules)
@@ -75,3 +79,8 @@ def test_an_lm_over_http_loads_its_client_with_the_first_request(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
 
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_a_name_that_there_is_not_is_told_with_what_to_write_instead():
+    with pytest.raises(AttributeError, match=r"Program\(\)\.load\(path\)"):
+        tuneful.load

@@ -5,6 +5,7 @@ import random
 import pytest
 
 import tuneful as tf
+from tuneful.evaluate import duplicates
 from tuneful.evaluate.duplicates import DuplicateRowsWarning, find_duplicates
 from tuneful.testing import Landscape, SimulatedLM
 
@@ -65,6 +66,38 @@ def test_nothing_is_missed_by_looking_up_rare_shingles_only():
 
     assert pairs(first, second, near=0.6) == every
     assert 5 < len(every) < 31
+
+
+def test_nothing_is_missed_where_fields_are_shared_missing_or_empty():
+    rng = random.Random(1)
+    words = [f"w{i}" for i in range(12)]
+    contexts = [" ".join(rng.choices(words, k=k)) for k in (0, 1, 9, 25, 25)]
+
+    def drawn():
+        row = {"context": rng.choice(contexts), "question": " ".join(rng.choices(words, k=rng.choice([0, 2, 8, 9])))}
+        row |= {"more": rng.choice([1, None])} if rng.random() < 0.2 else {}
+        return tf.Example(**row).with_inputs(*row)
+
+    first = [drawn() for _ in range(40)]
+    second = [*(drawn() for _ in range(40)), *first[:5]]
+    every = [
+        (i, j, d.kind) for j, b in enumerate(second) for i, a in enumerate(first) for d in find_duplicates([a], [b])
+    ]
+
+    assert pairs(first, second) == every
+    assert len(every) > 5
+
+
+def test_a_passage_that_all_rows_share_does_not_make_all_pairs_be_compared(monkeypatch):
+    compared = []
+    alike = duplicates._Field._alike
+    monkeypatch.setattr(duplicates._Field, "_alike", lambda *given: compared.append(given) or alike(*given))
+    passage = " ".join(f"{LONG} {i}" for i in range(20))
+    first = asked(*(f"what is number {i} of all the things that there are here" for i in range(200)), context=passage)
+    second = asked(*(f"which thing {i} comes after others in this long list" for i in range(200)), context=passage)
+
+    assert pairs(first, [*second, first[7]]) == [(7, 200, "exact")]
+    assert len(compared) < 20 * 200
 
 
 def test_a_compile_warns_before_any_call_and_its_report_counts_them():

@@ -221,6 +221,15 @@ def test_rows_are_saved_as_csv_and_json_in_utf_8(tmp_path):
     assert saved["rows"][0]["predicted_answer"] == "ü"
 
 
+def test_halves_of_characters_are_saved_as_escapes(tmp_path):
+    devset = [tf.Example(question="q0 \ud83d", answer="a0").with_inputs("question")]
+    with tf.context(lm=ScriptedLM(lambda r: "[[ ## answer ## ]] \ud83d")):
+        tf.Evaluate(devset=devset, metric=exact, save_as_csv=tmp_path / "r.csv", save_as_json=tmp_path / "r.json")(QA)
+
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"][0]["predicted_answer"] == "\ud83d"
+    assert "q0 \\ud83d" in (tmp_path / "r.csv").read_text(encoding="utf-8")
+
+
 def test_display_table_prints_rows_and_progress_is_silent_when_piped(capsys):
     with tf.context(lm=ScriptedLM(echo)):
         tf.Evaluate(devset=rows(3), metric=exact, display_table=2, display_progress=True)(QA)

@@ -410,13 +410,13 @@ def test_a_stage_that_does_harm_is_left_out(rows, metric):
 def test_a_strategy_names_its_stages(metric):
     with pytest.raises(tf.UsageError, match="stage 'x'; there are p, w"):
         together(metric, ByHeart(), strategy="p -> x")
-    with pytest.raises(tf.UsageError, match="teacher_settings"):
+    with pytest.raises(tf.UsageError, match="different `teacher_settings`"):
         together(
             metric,
             ByHeart(),
-            q=tf.BootstrapFewShot(metric, teacher_settings={"lm": 1}),
+            q=tf.BootstrapFewShot(metric, teacher_settings={"num_threads": 1}),
             strategy="q -> r",
-            r=tf.BootstrapFewShot(metric, teacher_settings={"lm": 2}),
+            r=tf.BootstrapFewShot(metric, teacher_settings={"num_threads": 2}),
         )
 
 

@@ -37,7 +37,7 @@ def test_one_program_given_twice_is_two_members_with_parameters_of_their_own():
     assert ensemble.programs[0] is not program
 
 
-@pytest.mark.parametrize("programs", [[], ["no program"]])
+@pytest.mark.parametrize("programs", [[], ["no program"], QA, 5, None])
 def test_what_is_no_program_is_refused(programs):
     with pytest.raises(tf.UsageError, match="list of programs"):
         tf.Ensemble().compile(programs)
@@ -46,6 +46,25 @@ def test_what_is_no_program_is_refused(programs):
 def test_a_size_above_the_number_of_programs_is_refused():
     with pytest.raises(tf.UsageError, match="size"):
         tf.Ensemble(size=3).compile(saying("a", "b"))
+
+
+def test_an_ensemble_is_loaded_into_one_that_asks_and_votes_alike(tmp_path):
+    def first(results):
+        return results[0]
+
+    members = [tf.Predict("question -> answer") for _ in range(3)]
+    tf.Ensemble(reduce_fn=first, size=2, seed=1).compile(members).save(tmp_path / "e.json")
+    tf.Ensemble(reduce_fn=first, size=2, seed=1).compile(members).load(tmp_path / "e.json")
+    for settings in ({}, {"size": 2, "seed": 1}, {"reduce_fn": first}, {"reduce_fn": first, "size": 2, "seed": 4}):
+        with pytest.raises(tf.StateError, match=r"made with (reduce_fn='first'|size=2|seed=1)"):
+            tf.Ensemble(**settings).compile(members).load(tmp_path / "e.json")
+    with pytest.raises(tf.StateError, match=r"programs\[2\]"):
+        tf.Ensemble(reduce_fn=first, size=2, seed=1).compile(members[:2]).load(tmp_path / "e.json")
+
+
+def test_what_an_ensemble_does_not_know_is_told():
+    with pytest.raises(tf.UsageError, match="Leave it out: it always is"):
+        tf.Ensemble(deterministic=True)
 
 
 def answering(request):

@@ -156,3 +156,12 @@ def test_a_proposer_without_a_key_ends_the_compile_at_once(rows, metric):
     lm = ScriptedLM(task_model)
     with tf.context(lm=lm), pytest.raises(tf.LMAuthError, match="not accepted"):
         Proposing(metric, refused).compile(QA, trainset=rows(40))
+
+
+def test_what_a_proposers_answers_needed_is_counted_also_by_a_run_that_replays_them(rows, metric, tmp_path):
+    plain = ScriptedLM(lambda request: "Be right.")  # without the field's marker
+    with tf.context(journal=tmp_path / "journal.sqlite", lm=ScriptedLM(task_model), cache=False):
+        told = [Proposing(metric, plain).compile(QA, trainset=rows(40), run="a").report.warnings for _ in range(2)]
+
+    assert [warnings["marker missing (tolerated)"] for warnings in told] == [3, 3]
+    assert len(plain.requests) == 3

@@ -155,3 +155,28 @@ def test_what_cannot_work_is_refused_before_any_call(rows, wrong):
 def test_no_rows_at_all_are_refused():
     with tf.context(lm=ScriptedLM([])), pytest.raises(tf.DataError, match="empty"):
         tf.KNNFewShot(2, vectorizer=place).compile(TwoSteps())
+
+
+def no_vectors(texts):
+    return None
+
+
+@pytest.mark.parametrize(
+    "vectorizer",
+    [
+        no_vectors,
+        lambda texts: [[1.0, 2.0]],
+        lambda texts: [["near", "far"] for _ in texts],
+        lambda texts: [[float("nan"), 1.0] for _ in texts],
+        lambda texts: [[] for _ in texts],
+        lambda texts: [[1.0] * (i + 1) for i, _ in enumerate(texts)],
+    ],
+)
+def test_a_vectorizer_that_gives_no_vectors_is_told_before_any_call(rows, metric, vectorizer):
+    lm = ScriptedLM(lambda r: "[[ ## answer ## ]]\na1")
+    name = vectorizer.__name__.strip("<>")
+    with tf.context(lm=lm, cache=False), pytest.raises(tf.UsageError, match=f"a vectorizer returns .*{name}"):
+        tf.KNNFewShot(2, vectorizer=vectorizer, metric=metric).compile(
+            tf.Predict("question -> answer"), trainset=rows(24)
+        )
+    assert lm.requests == []

@@ -32,6 +32,13 @@ def test_sample_false_takes_the_first_rows(rows):
     assert [d.question for d in compiled.demos] == ["q0", "q1"]
 
 
+def test_a_program_that_is_one_predictor_is_called_the_program(rows):
+    with tf.context(lm=ScriptedLM(no_calls)):
+        compiled = tf.LabeledFewShot(k=3).compile(tf.Predict("question -> answer"), trainset=rows(5))
+
+    assert "3 labelled demos for the program" in str(compiled.report)
+
+
 def test_every_predictor_draws_from_all_rows(rows):
     """DSPy 3.3.1 let a predictor draw only from what an earlier one had drawn."""
 

@@ -309,7 +309,6 @@ def test_the_same_seed_gives_the_same_search(rows, metric):
     [
         {"auto": "lite"},
         {"auto": None},
-        {"auto": None, "num_candidates": 3},
         {"num_candidates": 1},
         {"num_trials": 0},
         {"minibatch_size": 0},
@@ -332,3 +331,12 @@ def test_without_the_package_it_says_what_to_install_before_any_call(metric, mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(tf.MissingExtraError, match=r"tuneful\[search\]"):
         tf.MIPROv2(metric)
+
+
+def test_the_number_of_combinations_may_be_given_to_compile_too(rows, metric, writer):
+    teleprompter = tf.MIPROv2(metric, writer("Count."), auto=None, num_candidates=3)
+    with tf.context(lm=ScriptedLM(lambda r: "[[ ## answer ## ]]\na1"), cache=False):
+        program = teleprompter.compile(QA, trainset=rows(6), num_trials=2, minibatch=False)
+
+    assert len(program.report.ranked) <= 3
+    assert "num_trials=2" in str(program.report)

@@ -53,6 +53,26 @@ def test_a_case_where_only_a_users_number_matters(rows, metric):
     assert list(program.report.candidate) == ["k"]
 
 
+class NamedLikeOurs(tf.Module):
+    def __init__(self):
+        self.demos = tf.Choice([[1], [3], [5]])
+        self.instructions = tf.Choice(["short", "long"])
+        self.demo_pool = tf.Choice([["a"], ["b", "c"]])
+        self.answer = tf.Predict("question, k: int -> answer")
+
+    def forward(self, question):
+        return self.answer(question=question, k=self.demos[0])
+
+
+def test_a_users_parameters_may_be_named_like_those_of_predictors(rows, metric):
+    lm = ScriptedLM(right_if(lambda r: "[[ ## k ## ]]\n5" in r.messages[-1].content))
+    program = tuned(rows, metric, lm, NamedLikeOurs())
+
+    assert program.report.verdict == "better"
+    assert program.report.candidate == {"demos": [5]}
+    assert program.report.evidence.demos == {}
+
+
 def test_a_case_where_only_the_adapter_matters(rows, metric):
     def answer(request):
         if "JSON" not in request.messages[0].content:
@@ -163,7 +183,7 @@ def test_sentences_and_demos_of_the_winner_that_do_not_matter_are_dropped(rows, 
 
     shown = tuned(rows, metric, ScriptedLM(right_if(lambda r: len(r.messages) > 2)))
     assert len(shown.demos) <= 2  # one helps every row but its own
-    assert any(" demos of demos" in line for line in shown.report.found)
+    assert any(line.endswith(" demos") for line in shown.report.found)
 
 
 class TwoSteps(tf.Module):

@@ -83,16 +83,60 @@ def test_a_value_outside_the_space_is_a_usage_error(space, value):
     "declare",
     [
         lambda: tf.Choice([]),
+        lambda: tf.Choice("abc"),
+        lambda: tf.Choice(5),
+        lambda: tf.Choice({1, 2}),
+        lambda: tf.Choice([1, 1, 2]),
+        lambda: tf.Choice([1, True]),
+        lambda: tf.Choice([1, 2], default=True),
+        lambda: tf.Choice([object()]),
+        lambda: tf.Choice([(1, 2), (3, 4)]),
+        lambda: tf.Choice([float("nan"), 1.0]),
         lambda: tf.Choice([1], default=2),
         lambda: tf.Integer(4, 1),
         lambda: tf.Integer(1, 4, default=0),
+        lambda: tf.Integer(1, 4, default=2.0),
         lambda: tf.Integer(0, 4, log=True),
+        lambda: tf.Integer(0.5, 2.5),
+        lambda: tf.Integer("1", "5"),
+        lambda: tf.Integer(None, 3),
+        lambda: tf.Integer(False, True),
+        lambda: tf.Integer(0, 10**400),
         lambda: tf.Real(0.0, 1.0, log=True),
+        lambda: tf.Real(0, float("inf")),
+        lambda: tf.Real(float("nan"), 1.0),
+        lambda: tf.Real(-1e308, 1e308),
+        lambda: tf.Real(1e-320, 1e300, log=True),
+        lambda: tf.Real(0.0, 1.0, default=float("nan")),
     ],
 )
 def test_a_space_that_makes_no_sense_is_a_usage_error(declare):
-    with pytest.raises(tf.UsageError):
+    with pytest.raises(tf.UsageError, match=r"Choice|Integer|Real"):
         declare()
+
+
+def test_values_may_come_from_any_iterable_in_order():
+    assert tf.Choice(range(0, 6, 2)).values == (0, 2, 4)
+    assert tf.Choice(n for n in "ab").values == ("a", "b")
+
+
+def test_a_space_that_no_teleprompter_would_find_is_a_usage_error():
+    class Listed(tf.Module):
+        def __init__(self, numbers):
+            self.ks = numbers
+
+    for numbers in ([tf.Choice([1, 3])], (tf.Integer(1, 2),), {"t": tf.Real(0, 1)}):
+        with pytest.raises(tf.UsageError, match="`ks` holds a"):
+            Listed(numbers)
+    with pytest.raises(tf.UsageError, match="share it"):
+        type("Shared", (tf.Module,), {"k": tf.Choice([1, 3])})
+
+
+@pytest.mark.parametrize("name", ["demos", "lm", "adapter", "signature"])
+def test_what_is_a_parameter_already_takes_no_space(name):
+    predict = tf.Predict("question -> answer")
+    with pytest.raises(tf.UsageError, match="is a parameter already"):
+        setattr(predict, name, tf.Choice([1, 2]))
 
 
 def test_assigning_a_value_keeps_the_space():

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from tuneful.spec.example import Example
@@ -23,8 +24,10 @@ _SHORT = 8
 
 _NOT_WORDS = re.compile(r"[^\w+*/<=>%$-]+")
 
-#: Shingles of a row: of which field, and the text.
-_Shingles = frozenset[tuple[str, str]]
+#: Rows that are looked at for one row without asking whether another field leaves fewer.
+_FEW = 16
+
+_Words = tuple[str, ...]
 
 
 class DuplicateRowsWarning(UserWarning):
@@ -78,25 +81,26 @@ def find_duplicates(first: Sequence[Example], second: Sequence[Example], near: f
         first, second: rows with inputs marked.
         near: least likeness (Jaccard's index), above 0.
 
-    Cost: no model call; time grows with the rows and with the candidates that share rare shingles.
+    Cost: no model call; time grows with the words, and with the rows that share rare shingles in the field in which
+    fewest do: a passage that all rows have costs nothing more.
 
     Source: Broder (1997), shingles; Chaudhuri, Ganti and Kaushik (2006), the prefix filter: two sets that are alike
-    share one of their rarest members, so only those are looked up. Exact, nothing is missed.
+    share one of their rarest members, so only those are looked up. Nothing is missed. Deviations: fields are
+    looked up by themselves, since rows must be alike in all of them; shingles are 64-bit hashes.
     """
-    ours, theirs = [_shingled(row) for row in first], [_shingled(row) for row in second]
-    frequency = Counter(s for row in (*ours, *theirs) for s in row)
-    index: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(ours):
-        for shingle in _rarest(row, frequency, near):
-            index.setdefault(shingle, []).append(i)
+    ours, theirs = [_plain(row) for row in first], [_plain(row) for row in second]
+    names = dict.fromkeys(name for row in (*ours, *theirs) for name in row)
+    fields = [_Field(n, [row.get(n) for row in ours], [row.get(n) for row in theirs], near) for n in names]
+    fields.sort(key=lambda field: field.words)
     found = []
     for j, row in enumerate(theirs):
-        candidates = sorted({i for shingle in _rarest(row, frequency, near) for i in index.get(shingle, ())})
-        for i in candidates:
-            likeness = _likeness(ours[i], row)
+        own = [field for field in fields if field.name in row]
+        cheap = next((field for field in own if field.cost(j) <= _FEW), None)  # the others are not even prepared
+        rarest = cheap or min(own, key=lambda field: field.cost(j), default=None)
+        for i in rarest.rows_like(j) if rarest is not None else ():
+            likeness = min(field.likeness(i, j) for field in own) if ours[i].keys() == row.keys() else 0.0
             if likeness >= near:
-                same = _plain(first[i]) == _plain(second[j])
-                found.append(Duplicate(i, j, "exact" if same else "near", likeness))
+                found.append(Duplicate(i, j, "exact" if ours[i] == row else "near", likeness))
     return found
 
 
@@ -111,7 +115,7 @@ def warn_of_duplicates(first: Sequence[Example], second: Sequence[Example]) -> i
     return len({p.second for p in pairs})
 
 
-def _plain(row: Example) -> dict[str, tuple[str, ...]]:
+def _plain(row: Example) -> dict[str, _Words]:
     """Return the words of each input, without case and punctuation."""
     given = row.inputs().to_dict()
     return {
@@ -120,25 +124,100 @@ def _plain(row: Example) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _shingled(row: Example) -> _Shingles:
-    found: set[tuple[str, str]] = set()
-    for name, words in _plain(row).items():
-        size = len(words) if len(words) < _SHORT else _WORDS
-        found |= {(name, " ".join(words[i : i + size])) for i in range(len(words) - size + 1)}
-    return frozenset(found)
+class _Field:
+    """One input field of all rows: which of its texts are alike. Each distinct text is looked at once, if at all.
+
+    Args:
+        name: of the field.
+        ours, theirs: its words in each row of the two data sets; None where a row lacks it.
+        near: least likeness.
+    """
+
+    def __init__(self, name: str, ours: Sequence[_Words | None], theirs: Sequence[_Words | None], near: float) -> None:
+        numbers: dict[_Words | None, int] = {}
+        self.name = name
+        self._ours = [numbers.setdefault(words, len(numbers)) for words in ours]
+        self._theirs = [numbers.setdefault(words, len(numbers)) for words in theirs]
+        self._texts = [words or () for words in numbers]
+        self.words = sum(map(len, self._texts))
+        self._near = near
+        self._rows: dict[int, list[int]] = {}
+        for i, text in enumerate(self._ours):
+            if ours[i] is not None:
+                self._rows.setdefault(text, []).append(i)
+        self._likenesses: dict[tuple[int, int], float] = {}
+        self._costs: dict[int, int] = {}
+        self._kept: dict[int, frozenset[int]] = {}
+
+    def _shingles(self, text: int) -> frozenset[int]:
+        if text not in self._kept:
+            self._kept[text] = _shingled(self._texts[text])
+        return self._kept[text]
+
+    @cached_property
+    def _rarest(self) -> list[list[int]]:
+        """Of each text so many of its rarest shingles that a text without any of them shares too few.
+
+        Those that no other text has come first and find nothing, so they are left out.
+        """
+        every = [self._shingles(text) for text in range(len(self._texts))]
+        seen: set[int] = set()
+        again: set[int] = set()
+        for shingles in every:
+            again |= seen & shingles
+            seen |= shingles
+        frequency = Counter(shingle for shingles in every for shingle in shingles & again)
+        found = []
+        for shingles in every:
+            shared = shingles & again
+            kept = len(shared) - int(self._near * len(shingles) - 1e-9)
+            found.append(sorted(shared, key=lambda s: (frequency[s], s))[:kept] if kept > 0 else [])
+        return found
+
+    @cached_property
+    def _index(self) -> dict[int, list[int]]:
+        """Our texts, by their rarest shingles."""
+        index: dict[int, list[int]] = {}
+        for text in self._rows:
+            for shingle in self._rarest[text]:
+                index.setdefault(shingle, []).append(text)
+        return index
+
+    @cached_property
+    def _weight(self) -> dict[int, int]:
+        return {s: sum(len(self._rows[text]) for text in texts) for s, texts in self._index.items()}
+
+    def cost(self, j: int) -> int:
+        """Return how many of our rows would be looked at for one of theirs, at most."""
+        text = self._theirs[j]
+        if text not in self._costs:
+            others = sum(self._weight.get(shingle, 0) for shingle in self._rarest[text])
+            self._costs[text] = others + len(self._rows.get(text, ()))
+        return self._costs[text]
+
+    def rows_like(self, j: int) -> list[int]:
+        """Return those of our rows that are like one of theirs in this field."""
+        text = self._theirs[j]
+        found = {other for shingle in self._rarest[text] for other in self._index.get(shingle, ())}
+        found |= {text} & self._rows.keys()
+        return sorted(i for one in found if self._alike(one, text) >= self._near for i in self._rows[one])
+
+    def likeness(self, i: int, j: int) -> float:
+        """Return Jaccard's index of two rows that both have the field."""
+        return self._alike(self._ours[i], self._theirs[j])
+
+    def _alike(self, one: int, other: int) -> float:
+        if one == other:
+            return 1.0
+        if (one, other) not in self._likenesses:
+            mine, theirs = self._shingles(one), self._shingles(other)
+            shared = len(mine & theirs)
+            self._likenesses[one, other] = shared / (len(mine) + len(theirs) - shared)
+        return self._likenesses[one, other]
 
 
-def _rarest(row: _Shingles, frequency: Counter[tuple[str, str]], near: float) -> list[tuple[str, str]]:
-    """Return so many of the rarest shingles that a row without any of them shares too few."""
-    keep = len(row) - int(near * len(row) - 1e-9)
-    return sorted(row, key=lambda s: (frequency[s], s))[:keep]
-
-
-def _likeness(one: _Shingles, other: _Shingles) -> float:
-    """Return Jaccard's index of the field in which two rows differ most."""
-    fields = {name for name, _ in one | other}
-    least = 1.0
-    for field in fields:
-        mine, theirs = {s for s in one if s[0] == field}, {s for s in other if s[0] == field}
-        least = min(least, len(mine & theirs) / len(mine | theirs))
-    return least
+def _shingled(words: _Words) -> frozenset[int]:
+    size = len(words) if len(words) < _SHORT else _WORDS
+    if size != _WORDS:
+        return frozenset({hash(words)})
+    return frozenset(map(hash, zip(words, words[1:], words[2:], strict=False)))

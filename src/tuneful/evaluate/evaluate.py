@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tuneful.errors import ConstraintError, DataError, EvaluationError, MetricError, UsageError
@@ -65,7 +65,7 @@ class Evaluate:
         save_as_json: str | None = None,
         timeout_s: float | None = None,
     ) -> None:
-        self.devset = list(devset)
+        self.devset = [*devset] if isinstance(devset, Iterable) else devset  # checked below
         self.metric = metric
         self.num_threads = num_threads
         self.display_progress = display_progress
@@ -196,13 +196,24 @@ class Watch:
         raise EvaluationError(message, rows=self._rows) from row.cause
 
 
-def check_examples(examples: Sequence[Any], name: str) -> None:
-    """Raise DataError unless there are examples, all with inputs marked. No model is called."""
+def check_list(examples: Any, name: str) -> None:
+    """Raise DataError unless it is a list of examples, with at least one. No model is called."""
+    if isinstance(examples, (str, bytes)) or not isinstance(examples, Sequence):
+        raise DataError(
+            f"`{name}` is a {type(examples).__name__}; expected a list of examples, which is read more than once: "
+            "[tf.Example(row).with_inputs(...) for row in ...]."
+        )
     if not examples:
         raise DataError(f"`{name}` is empty; it needs at least one example.")
     for i, example in enumerate(examples):
         if not isinstance(example, Example):
             raise DataError(f"`{name}[{i}]` is a {type(example).__name__}, not an Example: tf.Example({{...}}).")
+
+
+def check_examples(examples: Sequence[Any], name: str) -> None:
+    """Raise DataError unless there are examples, all with inputs marked. No model is called."""
+    check_list(examples, name)
+    for i, example in enumerate(examples):
         if not example.has_inputs:
             raise DataError(
                 f"`{name}[{i}]` does not say which of its fields are inputs: "

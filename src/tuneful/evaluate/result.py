@@ -153,7 +153,7 @@ class EvaluationResult:
         """Write the rows as CSV, in UTF-8."""
         records = self.records()
         columns = list(dict.fromkeys(k for r in records for k in r))
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
+        with Path(path).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(records)
@@ -161,7 +161,8 @@ class EvaluationResult:
     def save_json(self, path: str | Path) -> None:
         """Write score, interval and rows as JSON, in UTF-8."""
         body = {"score": self.score, "interval": self.interval, "n": self.n, "rows": self.records()}
-        Path(path).write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")  # halves of characters, as escapes
 
 
 def _cell(value: Any) -> str:

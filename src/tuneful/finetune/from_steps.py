@@ -170,8 +170,9 @@ def _check_writable(path: str, predictor: Predict[Any]) -> None:
     likes = settings.adapter if predictor.adapter is None else predictor.adapter
     adapter = resolve(likes, (predictor.lm or current_lm()).capabilities)
     if any(a.asks for a in adapter.chain):
+        whose = f"predictor `{path}`" if path else "the program"
         raise UsageError(
-            f"predictor `{path}` has the adapter `{adapter.name}`, whose model answers in words of its own: what it is "
+            f"{whose} has the adapter `{adapter.name}`, whose model answers in words of its own: what it is "
             "to learn cannot be written. Give the student another adapter: program.using(adapter='chat'). "
             "No model was called."
         )

@@ -60,8 +60,9 @@ def prompt_text(messages: Sequence[Message]) -> str:
 
 
 def _no_room(example: TrainingExample, layout: str, what: str, other: str) -> DataError:
+    whose = f"predictor `{example.path}`" if example.path else "the program"
     return DataError(
-        f"an example of predictor `{example.path}` holds {what}, for which the layout `{layout}` has no room. "
+        f"an example of {whose} holds {what}, for which the layout `{layout}` has no room. "
         f"Write layout={other!r}. Nothing was written."
     )
 

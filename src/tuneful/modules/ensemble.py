@@ -30,7 +30,8 @@ class EnsembledProgram(Module):
     program give the same answer; to sample one program several times, use `SelfConsistency`.
 
     Args:
-        programs: the members. Their parameters are those of this program (`programs[0]...`), and are saved with it.
+        programs: the members. Their parameters are those of this program (`programs[0]...`), and are saved with it. It
+            is loaded into one of as many members, with the same `reduce_fn` by name, `size` and `seed`.
         reduce_fn: list of results -> result, plain or async; by default `majority`.
         size: members to ask; by default all. Which ones, seed and inputs decide: the same for the same inputs.
         seed: where that chance comes from.
@@ -89,6 +90,12 @@ class EnsembledProgram(Module):
                     for step in trace:
                         step.superseded = True
         return found
+
+    def _made_with(self) -> dict[str, Any]:
+        reduce_fn = self.reduce_fn or majority
+        made = {"reduce_fn": getattr(reduce_fn, "__name__", type(reduce_fn).__name__)}
+        tuned = "size" in self.parameters()  # then it is saved by itself
+        return made if self.size is None else {**made, **({} if tuned else {"size": self.size}), "seed": self.seed}
 
     async def _reduced(self, results: list[Any]) -> Any:
         if self.reduce_fn is None:

@@ -57,7 +57,10 @@ class BetterTogether(Teleprompter):
             "w": weight_optimizer or BootstrapFinetune(metric),
             **optimizers,
         }
-        names = [name.strip() for name in strategy.split(_ARROW)]
+        for name, stage in known.items():
+            if not isinstance(stage, Teleprompter):
+                raise UsageError(f"BetterTogether: `{name}` is {stage!r:.80}; expected a teleprompter, a stage.")
+        names = [name.strip() for name in str(strategy).split(_ARROW)]
         for name in names:
             if name not in known:
                 raise UsageError(

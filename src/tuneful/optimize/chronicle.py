@@ -253,8 +253,8 @@ class Chronicle:
         found: dict[str, list[Demo]] = {}
         rows = [row.to_dict() for row in brief.trainset]
         for name, demos in candidate.items():
-            path = name.removesuffix("demos").rstrip(".")
-            if name.split(".")[-1] == "demos" and isinstance(demos, (list, tuple)):
+            if brief.parameters[name].kind == "demos":
+                path = name.removesuffix("demos").rstrip(".")
                 found[path] = [Demo(texts(d), self._origin(path, d, rows)) for d in demos]
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 from tuneful.backends.budget import Meter
@@ -14,6 +15,8 @@ from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.trial import Brief, Job
+from tuneful.program.module import Module
+from tuneful.program.trace import recording
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
 
@@ -25,7 +28,8 @@ async def result_of(
 ) -> Any:
     """Return the result of a job, from the journal or by doing it; None where its model gave none.
 
-    A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report.
+    A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report, as is each
+    answer that needed a repair, and each input that had to be shortened.
     """
     key = hash_of([type(recipe).__qualname__, job.name, dict(job.inputs), recipe.decides(job)])
     record = journal.read(key)
@@ -35,10 +39,11 @@ async def result_of(
     with phase(job.name):
         if record is not None and (record["result"] is None or recipe.usable(record["result"])):
             meter.restore(Usage(**record["usage"]), current_phase())
+            chronicle.warnings.update(record.get("noted", {}))
             return record["result"]
         own, begun = Meter(), time.monotonic()
         try:
-            with metered(own):
+            with metered(own), recording(Module()) as asked:
                 result = await recipe.work(brief, job)
         except MUST_ACT:
             raise
@@ -46,6 +51,8 @@ async def result_of(
             chronicle.warnings[f"{job.name} failed"] += 1
             _log.warning("%s failed: %s", job.name, error)
             return None
-    seconds = time.monotonic() - begun
-    journal.write(key, {"job": job.name, "result": result, "usage": own.usage.to_json(), "seconds": seconds})
+    noted = sum((Counter(step.noted) for step in asked.trace), Counter(asked.trace.events))
+    chronicle.warnings.update(noted)
+    told = {"usage": own.usage.to_json(), "seconds": time.monotonic() - begun, "noted": dict(noted)}
+    journal.write(key, {"job": job.name, "result": result, **told})
     return result

@@ -156,7 +156,7 @@ def _free(brief: Brief, kind: str) -> list[Parameter]:
 
 def known_adapters(names: Sequence[str]) -> tuple[str, ...]:
     """Return names of adapters. Raises UsageError where there is none of a name."""
-    found = (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) else _listed("adapters", names)
     for name in found:
         resolve(name, Capabilities())
     return found
@@ -164,9 +164,10 @@ def known_adapters(names: Sequence[str]) -> tuple[str, ...]:
 
 def known_temperatures(temperatures: Sequence[float]) -> tuple[float, ...]:
     """Return temperatures. Raises UsageError where one is none."""
-    for value in temperatures:
+    found = _listed("temperatures", temperatures)
+    for value in found:
         Sampling.from_options({"temperature": value})
-    return tuple(temperatures)
+    return found
 
 
 def lm_states(models: Sequence[LM | str | Mapping[str, Any]]) -> tuple[Any, ...]:
@@ -175,7 +176,13 @@ def lm_states(models: Sequence[LM | str | Mapping[str, Any]]) -> tuple[Any, ...]
     Raises:
         UsageError: an unknown name, or an LM that is more than its state says: a saved program could not find it again.
     """
-    return tuple(_state(model) for model in models)
+    return tuple(_state(model) for model in _listed("models", models))
+
+
+def _listed(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UsageError(f"`{name}` is {values!r:.80}; expected a list of options, as in {name}=[...].")
+    return tuple(values)
 
 
 def _state(model: LM | str | Mapping[str, Any]) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from tuneful.backends.budget import Budget
 from tuneful.errors import DataError, UsageError, nearest
-from tuneful.evaluate.evaluate import check_examples, check_program
+from tuneful.evaluate.evaluate import check_examples, check_list, check_program
 from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.trial import Brief
 from tuneful.program.module import Module
@@ -37,6 +38,32 @@ class Task:
     history: Sequence[str] = ()
     objectives: Objectives = NONE
     replaces: Module | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is not of its kind. No model was called."""
+        check_student(self.student)
+        check_list(self.trainset, "trainset")
+        if self.valset is not None:
+            check_list(self.valset, "valset")
+        for name, (kind, expected) in _KINDS.items():
+            if not isinstance(given := getattr(self, name), kind):
+                raise UsageError(f"`{name}` is {given!r:.80}; expected {expected}.")
+        if self.run is not None and not (isinstance(self.run, str) and self.run and self.run.isprintable()):
+            expected = "a name that can be shown, by which the journal knows the compile"
+            raise UsageError(f"`run` is {self.run!r:.80}; expected {expected}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise UsageError(f"`seed` is {self.seed!r:.80}; expected a whole number.")
+
+
+_PROGRAM = (Module, NoneType)
+#: What the other arguments are, and how to write them.
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "teacher": (_PROGRAM, "one program; of several make one, tf.Ensemble().compile([...])"),
+    "replaces": (_PROGRAM, "a program"),
+    "budget": (Budget, "limits by name, such as tf.Budget(usd=2, calls=1000)"),
+    "history": ((list, tuple), "the name of a run, or a list of names"),
+    "objectives": (Objectives, "tf.Objectives(minimize='total_tokens')"),
+}
 
 
 def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example], list[int]]:
@@ -68,26 +95,37 @@ def check_student(student: Any) -> None:
 
 def check_rows(task: Task, *, run: bool) -> None:
     """Raise for rows that are known not to work; `run` says whether the trainset's are run at all."""
-    if not task.trainset:
-        raise DataError("`trainset` is empty; it needs at least one example.")
     if run:
         check_examples(task.trainset, "trainset")
         check_program(task.student, task.trainset)
+        _check_taught(task)
     if task.valset is not None:
         check_examples(task.valset, "valset")
         check_program(task.student, task.valset)
+
+
+def _check_taught(task: Task) -> None:
+    if task.teacher is None:
+        return
+    try:
+        check_program(task.teacher, task.trainset)
+    except UsageError as error:
+        raise DataError(f"the teacher cannot run the trainset: {error}") from error
 
 
 def check_teacher(task: Task, *, related: bool) -> None:
     """Raise for a teacher that is no relation of the student."""
     if task.teacher is None or related:
         return
-    mine = {p for p, _ in task.student.named_predictors()}
-    theirs = {p for p, _ in task.teacher.named_predictors()}
     raise UsageError(
-        f"the teacher shares no predictor with the student: {sorted(theirs)} against {sorted(mine)}. "
+        f"the teacher shares no predictor with the student: {_shape(task.teacher)} against {_shape(task.student)}. "
         "A teacher is the same program, compiled or with another LM, or a program that holds it."
     )
+
+
+def _shape(program: Module) -> str:
+    found = [f"{path}: {p.signature}" if path else str(p.signature) for path, p in program.named_predictors()]
+    return f"({'; '.join(found)})"
 
 
 def check_compared(task: Task, *, compared: bool) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuneful.backends.budget import Budget
+from tuneful.optimize import arguments
 from tuneful.optimize.interrupt import interruptible
 from tuneful.optimize.loop import Loop
 from tuneful.optimize.objectives import NONE, Objectives
@@ -26,11 +27,16 @@ class Teleprompter(Recipe):
     A subclass is a recipe: it says what to try (see `Recipe`); compiling and planning are the same for all.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[method-assign]
+
     def compile(
         self,
         student: P,
-        *,
         trainset: Sequence[Example],
+        *,
         valset: Sequence[Example] | None = None,
         teacher: Module | None = None,
         budget: Budget | None = None,
@@ -39,6 +45,7 @@ class Teleprompter(Recipe):
         objectives: Objectives = NONE,
         replaces: Module | None = None,
         seed: int = 0,
+        **settings: Any,
     ) -> P:
         """Return a copy of the student that is better at the metric, or the original where the gain is noise.
 
@@ -57,6 +64,7 @@ class Teleprompter(Recipe):
             replaces: program that the result is to take the place of, where that is not the student: they are compared
                 with it, and one that is not worse (by `objectives.margin`) will do. See `tf.recompile`.
             seed: where all chance comes from.
+            settings: arguments of the constructor, which hold for this compile in place of what it was given.
 
         Returns:
             The program; `program.report` says what was done and what it is worth. Ctrl-C ends the search and returns
@@ -80,15 +88,15 @@ class Teleprompter(Recipe):
                     objectives=objectives,
                     replaces=replaces,
                     seed=seed,
+                    **settings,
                 )
             )
 
-    @watched("compile", lambda self, student, **given: (self, {"student": student, **given}))
     async def acompile(
         self,
         student: P,
-        *,
         trainset: Sequence[Example],
+        *,
         valset: Sequence[Example] | None = None,
         teacher: Module | None = None,
         budget: Budget | None = None,
@@ -97,19 +105,26 @@ class Teleprompter(Recipe):
         objectives: Objectives = NONE,
         replaces: Module | None = None,
         seed: int = 0,
+        **settings: Any,
     ) -> P:
         """Do what `compile` does, in the current event loop."""
-        others = (history,) if isinstance(history, str) else tuple(history)
-        task = Task(student, trainset, valset, teacher, budget or Budget(), run, seed, others, objectives, replaces)
-        with interruptible() as stop:
-            program: P = await Loop(self, task, stop).run()
+        others = (history,) if isinstance(history, str) else history
+        limits = Budget() if budget is None else budget
+        task = Task(student, trainset, valset, teacher, limits, run, seed, others, objectives, replaces)
+        recipe = arguments.anew(self, settings) if settings else self
+        program: P = await recipe._compiled(task)
         return program
+
+    @watched("compile", lambda self, task: (self, vars(task)))
+    async def _compiled(self, task: Task) -> Any:
+        with interruptible() as stop:
+            return await Loop(self, task, stop).run()
 
     def plan(
         self,
         student: Module,
-        *,
         trainset: Sequence[Example],
+        *,
         valset: Sequence[Example] | None = None,
         teacher: Module | None = None,
         seed: int = 0,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tuneful.backends.budget import Budget
 from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.program.module import Module
-from tuneful.program.parameter import Parameter
+from tuneful.program.parameter import Kind, Parameter
 from tuneful.spec.example import Example
 from tuneful.spec.signature import Signature
 
@@ -63,6 +63,11 @@ class Brief:
     def stream(self, name: str) -> random.Random:
         """Return the random stream of a name: the same for a seed, whatever other streams are used for."""
         return random.Random(f"{self.seed}/{name}")
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """What each parameter is, by its path, whose last part does not tell: a user's own may have any name."""
+        return {path: p.kind for path, p in self.parameters.items()}
 
     def tunable(self, path: str) -> bool:
         """Say whether a parameter exists and is not frozen."""

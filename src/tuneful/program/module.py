@@ -56,16 +56,27 @@ class Module(Part):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if shared := [name for name, value in cls.__dict__.items() if isinstance(value, Tunable)]:
+            raise UsageError(
+                f"{cls.__name__}.{shared[0]} is declared in the class, where programs would share it. Declare it in "
+                f"`__init__`: self.{shared[0]} = ..."
+            )
         if "forward" in cls.__dict__:  # it may wait for anything
             cls._drivable = bool(cls.__dict__.get("_drivable", False))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tunable):
+            if name in self._own_names:
+                raise UsageError(
+                    f"`{name}` of {type(self).__name__} is a parameter already, which teleprompters choose: give it a "
+                    "plain value. `Tune` and `MIPROv2` take adapters, models and temperatures to choose among."
+                )
             self.__dict__.pop(name, None)  # a plain value of that name would hide it
             self.__dict__.setdefault("_tunables", {})[name] = value
         elif name in self.__dict__.get("_tunables", {}):
             self.__dict__["_tunables"][name] = self.__dict__["_tunables"][name].with_value(value)
         else:
+            _refuse_hidden(name, value)
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -214,6 +225,8 @@ class Module(Part):
         return [(path, m) for path, m in self.named_sub_modules() if m._is_predictor]  # type: ignore[misc]
 
     _is_predictor = False
+    #: Attributes that are parameters by themselves.
+    _own_names: frozenset[str] = frozenset()
 
     #: Whether `forward` waits for nothing but predictors and other such modules, so that a blocking call needs no loop.
     _drivable = False
@@ -251,6 +264,10 @@ class Module(Part):
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """Return `parameters()` as pairs."""
         return list(self.parameters().items())
+
+    def _made_with(self) -> dict[str, Any]:
+        """Return arguments of the constructor, as JSON values, without which saved parameters make another program."""
+        return {}
 
     def _own_parameters(self) -> dict[str, tuple[Any, Any, Tunable | None]]:
         return {n: (t.kind, t.value, t) for n, t in self.__dict__.get("_tunables", {}).items()}
@@ -417,6 +434,16 @@ class Module(Part):
         for path, predictor in self.named_predictors():
             lines.append(f"  {path} = {predictor!r}")
         return "\n".join([*lines, ")"]) if len(lines) > 1 else f"{type(self).__name__}()"
+
+
+def _refuse_hidden(name: str, value: Any) -> None:
+    """Raise for a number to tune inside a list, tuple or dict, where it has no path and would never be tuned."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    if found := next((v for v in inside if isinstance(v, Tunable)), None):
+        raise UsageError(
+            f"`{name}` holds a {type(found).__name__} in a {type(value).__name__}, where no teleprompter finds it. "
+            f"Give each an attribute of its own, such as self.{name}_0 = ..."
+        )
 
 
 _async_function = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)

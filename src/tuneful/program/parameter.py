@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from tuneful.errors import UsageError
 
@@ -48,10 +50,12 @@ class Tunable:
 
     kind = "choice"
 
-    def with_value(self, value: Any) -> Tunable:
+    def with_value(self, value: Any) -> Self:
         """Return the tunable at another value. Raises UsageError where the value is outside its space."""
         self.check(value)
-        return replace(self, value=value)
+        twin = copy.copy(self)
+        object.__setattr__(twin, "value", value)
+        return twin
 
     def check(self, value: Any) -> None:
         """Raise UsageError unless `value` belongs to the space."""
@@ -65,17 +69,15 @@ class Choice(Tunable):
     values: tuple[Any, ...] = ()
     kind = "choice"
 
-    def __init__(self, values: Sequence[Any], *, default: Any = _UNSET, value: Any = _UNSET) -> None:
-        if not values:
-            raise UsageError("Choice needs at least one value, got none.")
-        object.__setattr__(self, "values", tuple(values))
-        start = next((v for v in (value, default) if v is not _UNSET), self.values[0])  # None may be one of the values
+    def __init__(self, values: Iterable[Any], *, default: Any = _UNSET) -> None:
+        object.__setattr__(self, "values", _distinct(values))
+        start = self.values[0] if default is _UNSET else default  # None may be one of the values
         self.check(start)
         object.__setattr__(self, "value", start)
 
     def check(self, value: Any) -> None:
-        """Raise UsageError unless `value` is one of the values."""
-        if value not in self.values:
+        """Raise UsageError unless `value` is one of the values. True is not 1."""
+        if not any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values):
             raise UsageError(f"{value!r} is none of the values of Choice({list(self.values)!r}).")
 
 
@@ -85,34 +87,82 @@ class _Range(Tunable):
     high: Any = 0
     log: bool = False
 
-    def __init__(self, low: Any, high: Any, *, default: Any = None, log: bool = False, value: Any = None) -> None:
-        if not low <= high or (log and low <= 0):
+    def __init__(self, low: Any, high: Any, *, default: Any = None, log: bool = False) -> None:
+        name = f"{type(self).__name__}({low!r:.40}, {high!r:.40}{', log=True' if log else ''})"
+        if not self._fits(low) or not self._fits(high):
             raise UsageError(
-                f"{type(self).__name__}({low!r}, {high!r}): expected low <= high, and low > 0 with log=True."
+                f"{name}: expected two {self._numbers}, neither infinite nor beyond what a float can hold."
             )
-        for name, given in (("low", low), ("high", high), ("log", log)):
-            object.__setattr__(self, name, given)
-        start = value if value is not None else (default if default is not None else low)
+        if low > high:
+            raise UsageError(f"{name}: the lower bound comes first. Write: {type(self).__name__}({high!r}, {low!r}).")
+        if log and low <= 0:
+            raise UsageError(f"{name}: on a logarithmic scale all values are above 0. Raise `low`, or leave `log` out.")
+        if not math.isfinite(high / low if log else float(high) - float(low)):
+            raise UsageError(f"{name}: the bounds are too far apart to be searched between. Give nearer ones.")
+        for field, given in (("low", low), ("high", high), ("log", log)):
+            object.__setattr__(self, field, given)
+        start = low if default is None else default
         self.check(start)
         object.__setattr__(self, "value", start)
 
     def check(self, value: Any) -> None:
         """Raise UsageError unless `value` is a number of the right kind in the range."""
-        kinds: tuple[type, ...] = (int,) if isinstance(self, Integer) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
-            raise UsageError(f"{value!r} is not in {type(self).__name__}({self.low!r}, {self.high!r}).")
+        if not self._fits(value) or not self.low <= value <= self.high:
+            expected = f"{type(self).__name__}({self.low!r}, {self.high!r}), which holds {self._numbers}"
+            raise UsageError(f"{value!r} is not in {expected}.")
+
+    _numbers = "numbers"
+    _types: tuple[type, ...] = (int, float)
+
+    @classmethod
+    def _fits(cls, value: Any) -> bool:
+        known = isinstance(value, cls._types) and not isinstance(value, bool)
+        try:
+            return known and math.isfinite(value)
+        except OverflowError:  # a whole number that is beyond all floats
+            return False
 
 
 class Integer(_Range):
     """A whole number from low to high, both included; `log=True` where its size matters, not its difference."""
 
     kind = "integer"
+    _numbers = "whole numbers"
+    _types = (int,)
 
 
 class Real(_Range):
     """A number from low to high, both included; `log=True` where its size matters, not its difference."""
 
     kind = "real"
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return declared values. Raises UsageError where they are none, or cannot be saved and told apart."""
+    if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(
+        values, Iterable
+    ):  # a set's order is chance
+        raise UsageError(f"Choice takes a list of values, got {values!r:.80}. Write: Choice([...]).")
+    found = tuple(values)
+    if not found:
+        raise UsageError("Choice needs at least one value, got none.")
+    for i, value in enumerate(found):
+        if not _is_json(value):
+            raise UsageError(
+                f"Choice: {value!r:.80} is no JSON value, and programs are saved as JSON. Write a tuple as a list; "
+                "for anything else choose among names, and look them up in `forward`."
+            )
+        if value in found[:i]:
+            raise UsageError(f"Choice: {value!r:.80} equals a value before it. Give each one once (True equals 1).")
+    return found
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(v) for name, v in value.items())
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def checked_whole(name: str, value: Any, least: int = 1) -> Any:

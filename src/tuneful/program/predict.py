@@ -310,6 +310,8 @@ class Predict(Module, Generic[T]):
 
     # --- parameters ---
 
+    _own_names = frozenset({"demos", "demo_pool", "adapter", "lm", "sampling", "signature"})
+
     def _own_parameters(self) -> dict[str, tuple[Any, Any, Tunable | None]]:
         values = {
             "instructions": self.signature.instructions,

@@ -20,7 +20,8 @@ FORMAT = 1
 def dump_state(program: Module) -> dict[str, Any]:
     """Return the state of a program as JSON values.
 
-    Keys: `format` (the version of this layout), `program` (class name), `signatures` (by predictor path: a hash and
+    Keys: `format` (the version of this layout), `program` (class name), `made_with` (where parts have any: arguments of
+    their constructors that a loaded one must have too, by path), `signatures` (by predictor path: a hash and
     the string form of the interface), `parameters` (by path), `provenance` (what compiled it, or null).
     """
     signatures = {
@@ -28,9 +29,11 @@ def dump_state(program: Module) -> dict[str, Any]:
         for path, p in program.named_predictors()
     }
     report = program.report
+    made = {path: made for path, module in program.named_sub_modules() if (made := module._made_with())}
     return {
         "format": FORMAT,
         "program": type(program).__name__,
+        **({"made_with": made} if made else {}),
         "signatures": signatures,
         "parameters": {path: p.value for path, p in program.parameters().items()},
         "provenance": report.provenance() if report is not None else program.__dict__.get("_provenance"),
@@ -80,6 +83,14 @@ def _differences(program: Module, state: Mapping[str, Any]) -> list[str]:
             found.append(f"{name} is in the program, but not saved")
         elif saved[path]["hash"] != mine[path].interface_hash:
             found.append(f"{name}: saved as {saved[path]['signature']!r}, here {str(mine[path])!r}")
+    for path, made in state.get("made_with", {}).items():
+        here = next((module._made_with() for own, module in program.named_sub_modules() if own == path), {})
+        whose = f"`{path}`" if path else "the program"
+        found += [
+            f"{whose} was made with {name}={value!r}, here with {name}={here.get(name)!r}"
+            for name, value in made.items()
+            if here.get(name) != value
+        ]
     known = program.parameters()
     gone = {path for path in saved if path not in mine}  # told above, once for all their parameters
     lost = [p for p in state["parameters"] if p not in known and p.rpartition(".")[0] not in gone]
@@ -94,7 +105,9 @@ def save(program: Module, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     state = _placed(program, dump_state(program), lambda lm: relative(lm, target.parent.absolute()))
-    partial.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+    # A model may write halves of characters: JSON has escapes for them.
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     partial.replace(target)
 
 

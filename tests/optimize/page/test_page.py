@@ -83,6 +83,12 @@ def test_hostile_text_in_rows_outputs_prompts_and_errors_stays_text(tmp_path):
     assert "img" not in found.tags
     assert not [k for k, _ in found.attributes if k.startswith("on")]
     assert "<script>alert(1)</script>" in found.text  # as text, where people read it
+    assert not [c for c in text if c < " " and c not in "\n\t"]
+
+    compiled.save(tmp_path / "program.json")  # half a character in its demos and instructions
+    loaded = tf.Predict("question -> answer").load(tmp_path / "program.json")
+    assert loaded.signature.instructions == HOSTILE
+    assert loaded.parameters()["demos"].value == compiled.parameters()["demos"].value
 
 
 def test_a_report_without_comparison_search_or_demos_is_a_page_too(rows, metric, landscape):

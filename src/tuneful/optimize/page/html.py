@@ -9,6 +9,10 @@ from collections.abc import Iterable, Sequence
 _WITHOUT_END = frozenset({"meta", "input", "line", "circle", "rect", "polyline", "br"})
 
 
+#: Characters that no page may hold, as the one that stands for what cannot be shown.
+_UNSEEN = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127], "\ufffd")
+
+
 class Html(str):
     """Text that is HTML already."""
 
@@ -27,7 +31,7 @@ def escaped(content: object) -> Html:
         return Html("")
     if isinstance(content, (list, tuple)) or (isinstance(content, Iterable) and not isinstance(content, str)):
         return Html("".join(escaped(part) for part in content))
-    return Html(html.escape(str(content), quote=True))
+    return Html(html.escape(str(content), quote=True).translate(_UNSEEN))
 
 
 def tag(name: str, /, *content: object, **attributes: object) -> Html:

@@ -60,7 +60,7 @@ class AutoPrompt(Ascent):
         init_temperature: float = 1.0,
         num_threads: int | None = None,
     ) -> None:
-        if fields not in _CHOSEN:
+        if fields not in tuple(_CHOSEN):
             raise UsageError(f"`fields` is {fields!r}; expected one of {', '.join(map(repr, _CHOSEN))}.")
         self.metric = metric
         self.prompt_model = prompt_model

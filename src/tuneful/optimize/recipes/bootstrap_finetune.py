@@ -90,6 +90,8 @@ class BootstrapFinetune(Teleprompter):
     ) -> None:
         if learn not in ("steps", "answers"):
             raise UsageError(f"`learn` is {learn!r}; expected 'steps' or 'answers'.")
+        if train_kwargs is not None and not isinstance(train_kwargs, Mapping):
+            raise UsageError(f"`train_kwargs` is {train_kwargs!r:.80}; expected settings by name: {{'epochs': 2}}.")
         if trainer is not None and train_kwargs:
             raise UsageError("`train_kwargs` are settings of the default trainer; give them to your `trainer` itself.")
         self.metric = metric
@@ -276,7 +278,10 @@ class BootstrapFinetune(Teleprompter):
 def _local_trainer(settings: Mapping[str, Any]) -> Trainer:
     from tuneful.finetune.local_trainer import LocalTrainer  # who brings a trainer of their own needs no other
 
-    return LocalTrainer(**settings)
+    try:
+        return LocalTrainer(**settings)
+    except TypeError as error:
+        raise UsageError(f"`train_kwargs` do not fit: {error}. They are those of tf.LocalTrainer.") from error
 
 
 def _reasons(pool: Mapping[str, Any]) -> dict[str, int]:

@@ -6,13 +6,14 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.errors import MissingExtraError, UsageError
+from tuneful.errors import MissingExtraError
 from tuneful.optimize.propose.demos import demo_paths
 from tuneful.optimize.strategies import race, selection, tpe
 from tuneful.optimize.strategies.pool import Pool
 from tuneful.optimize.strategies.pooled_race import PooledRace
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.module import Module
+from tuneful.program.parameter import checked_whole
 
 #: Candidates that are proposed at once, from what is known by then.
 _WAVE = 4
@@ -62,16 +63,12 @@ class BootstrapFewShotWithOptuna(PooledRace):
     ) -> None:
         if importlib.util.find_spec("optuna") is None:
             raise MissingExtraError("optuna", "search", type(self).__name__)
-        if num_candidate_programs < 2:
-            raise UsageError(
-                f"`num_candidate_programs` is {num_candidate_programs!r}; expected a number of at least 2."
-            )
         self.metric = metric
         self.teacher_settings = teacher_settings
         self.max_bootstrapped_demos = max_bootstrapped_demos
         self.max_labeled_demos = max_labeled_demos
         self.max_rounds = max_rounds
-        self.num_candidate_programs = num_candidate_programs
+        self.num_candidate_programs = checked_whole("num_candidate_programs", num_candidate_programs, 2)
         self.num_threads = num_threads
         self.max_errors = max_errors
         self.metric_threshold = metric_threshold

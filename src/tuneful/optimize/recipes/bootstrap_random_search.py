@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuneful.errors import UsageError
 from tuneful.optimize.strategies import selection
 from tuneful.optimize.strategies.pool import Pool
 from tuneful.optimize.strategies.pooled_race import PooledRace
@@ -58,10 +57,6 @@ class BootstrapFewShotWithRandomSearch(PooledRace):
         metric_threshold: float | None = None,
         counterexamples: bool = False,
     ) -> None:
-        if num_candidate_programs < 0:
-            raise UsageError(
-                f"`num_candidate_programs` is {num_candidate_programs!r}; expected a number of at least 0."
-            )
         self.metric = metric
         self.teacher_settings = teacher_settings
         self.max_bootstrapped_demos = max_bootstrapped_demos

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tuneful.errors import UsageError
 from tuneful.modules.ensemble import EnsembledProgram
+from tuneful.optimize.arguments import checked
 from tuneful.program.module import Module
 
 
@@ -33,6 +35,7 @@ class Ensemble:
     DSPy returns the list of their results; it is always deterministic.
     """
 
+    @checked
     def __init__(
         self, *, reduce_fn: Callable[[list[Any]], Any] | None = None, size: int | None = None, seed: int = 0
     ) -> None:
@@ -42,5 +45,7 @@ class Ensemble:
 
     def compile(self, programs: Sequence[Module]) -> EnsembledProgram:
         """Return the ensemble of copies of some programs. Raises UsageError for what are none, or fewer than `size`."""
+        if isinstance(programs, Module) or not isinstance(programs, Iterable):
+            raise UsageError(f"an ensemble needs a list of programs, got {programs!r:.80}.")
         members = [p.deepcopy() if isinstance(p, Module) else p for p in programs]
         return EnsembledProgram(members, self.reduce_fn, self.size, self.seed)

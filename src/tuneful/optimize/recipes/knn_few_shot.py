@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from tuneful.errors import UsageError
 from tuneful.optimize.propose.demos import picked
 from tuneful.optimize.strategies.pool import Pool, told
+from tuneful.optimize.task import Task
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Outcome, State, Trial
 from tuneful.program.demos.demo_pool import Vectorizer, vectorizer_of
+from tuneful.program.demos.knn import KNN
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
+from tuneful.program.vectors.embedder import Embedder
 from tuneful.spec.example import Example
 
 P = TypeVar("P", bound=Module)
@@ -37,7 +41,7 @@ class KNNFewShot(Teleprompter):
         max_labeled_demos: labelled rows that the teacher is shown; with 0, rows without a good run are left out.
 
     Raises:
-        UsageError: no vectorizer. DataError: no rows.
+        UsageError: no vectorizer, or a function that gives no vectors. DataError: no rows.
 
     Cost: rows x `max_rounds` runs of the teacher at most, 2 runs for each held-out row, and the embedding of every row
     for each predictor.
@@ -81,15 +85,25 @@ class KNNFewShot(Teleprompter):
         judged = self.metric is not None
         return Pool(wanted, self.max_labeled_demos, self.max_rounds, self.max_errors, self.metric_threshold, judged)
 
-    def compile(self, student: P, *, trainset: Sequence[Example] | None = None, **given: Any) -> P:
+    def compile(self, student: P, trainset: Sequence[Example] | None = None, **given: Any) -> P:
         """Do what every teleprompter's `compile` does, with the constructor's trainset where none is given."""
-        return super().compile(student, trainset=trainset or self._trainset or (), **given)
+        return super().compile(student, self._rows(trainset), **given)
 
-    async def acompile(self, student: P, *, trainset: Sequence[Example] | None = None, **given: Any) -> P:
+    async def acompile(self, student: P, trainset: Sequence[Example] | None = None, **given: Any) -> P:
         """Do what `compile` does, in the current event loop."""
-        student = student.deepcopy()
+        return await super().acompile(student, self._rows(trainset), **given)
+
+    def _rows(self, trainset: Sequence[Example] | None) -> Sequence[Example]:
+        own = () if self._trainset is None else self._trainset
+        return own if trainset is None else trainset
+
+    async def _compiled(self, task: Task) -> Any:
+        if not (isinstance(self.vectorizer, Embedder) and isinstance(self.vectorizer.model, str)):
+            first = task.trainset[0]  # a function that fails would otherwise fail every run of the comparison
+            await KNN(1, [first, *task.trainset[1:2]], self.vectorizer).acall(**first.inputs().to_dict())
+        student = task.student.deepcopy()
         student.set_embedder(self.vectorizer)
-        return await super().acompile(student, trainset=trainset or self._trainset or (), **given)
+        return await super()._compiled(replace(task, student=student))
 
     def init(self, brief: Brief) -> State:
         """Return the first state: an empty pool."""

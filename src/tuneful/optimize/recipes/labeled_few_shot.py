@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tuneful.errors import UsageError
 from tuneful.optimize.propose.demos import joined, labelled
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, State
+from tuneful.program.parameter import checked_whole
 
 
 class LabeledFewShot(Teleprompter):
@@ -27,9 +27,7 @@ class LabeledFewShot(Teleprompter):
     selects = False
 
     def __init__(self, k: int = 16, sample: bool = True) -> None:
-        if k < 0:
-            raise UsageError(f"`k` is {k!r}; it is the number of demos and at least 0.")
-        self.k = k
+        self.k = checked_whole("k", k, 0)
         self.sample = sample
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
@@ -39,4 +37,8 @@ class LabeledFewShot(Teleprompter):
     def found(self, brief: Brief, state: State) -> list[str]:
         """Say how many demos each predictor got."""
         candidate = self.finalists(brief, state)[0]
-        return [f"{len(demos)} labelled demos for `{path.removesuffix('.demos')}`" for path, demos in candidate.items()]
+        steps = {path: path.removesuffix("demos").rstrip(".") for path in candidate}
+        return [
+            f"{len(demos)} labelled demos for {f'`{steps[path]}`' if steps[path] else 'the program'}"
+            for path, demos in candidate.items()
+        ]

@@ -48,7 +48,7 @@ class MIPROv2(PooledRace, Proposing):
         max_labeled_demos: most demos of a predictor all together; labelled rows fill what the runs leave.
         auto: "light", "medium" or "heavy": n = 6, 12 or 18 demo sets, half as many instructions (n without demos), at
             most 100, 300 or 1,000 rows to choose on, and max(2 x axes x log2 n, 1.5 n) combinations, where each
-            predictor has an axis for demos and one for instructions. None: say it yourself.
+            predictor has an axis for demos and one for instructions. None: say n yourself, and all rows count.
         num_candidates: demo sets of a predictor, and its instructions, in place of what `auto` says.
         num_trials: combinations that are tried, in place of what `auto` says.
         num_threads: rollouts in flight; by default the setting.
@@ -81,7 +81,7 @@ class MIPROv2(PooledRace, Proposing):
     into a pool. No combination is tried twice. A row is never among the demos that it is scored with. The winner is
     compared with the original on rows that the search never saw. One call writes an instruction, where DSPy makes
     three. DSPy's `task_model` is the program's own LM; `num_trials` and what follows `metric_threshold` are arguments
-    of `compile` there; `seed` is one of `compile` here.
+    of `compile` there (and may be given to it here); `seed` is one of `compile` here.
     """
 
     def __init__(
@@ -289,10 +289,10 @@ class MIPROv2(PooledRace, Proposing):
 
 def _sizes(auto: str | None, num_candidates: int | None, num_trials: int | None) -> tuple[int, int | None]:
     """Return the number of demo sets, and the most rows to choose on."""
-    if auto is not None and auto not in _AUTO:
+    if auto not in (None, *_AUTO):
         raise UsageError(f"`auto` is {auto!r}; expected one of {', '.join(_AUTO)}, or None.")
-    if auto is None and (num_candidates is None or num_trials is None):
-        raise UsageError("with `auto=None`, MIPROv2 needs both `num_candidates` and `num_trials`.")
+    if auto is None and num_candidates is None:
+        raise UsageError("with `auto=None`, MIPROv2 needs `num_candidates`, the n of `auto`, and perhaps `num_trials`.")
     for name, given, least in (("num_candidates", num_candidates, 2), ("num_trials", num_trials, 1)):
         if given is not None:
             checked_whole(name, given, least)

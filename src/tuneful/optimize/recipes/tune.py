@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from tuneful.adapters.select import ADAPTERS
+from tuneful.errors import UsageError
 from tuneful.optimize import space
 from tuneful.optimize.propose import drafts
 from tuneful.optimize.propose.instructions import WriteInstructions
@@ -19,6 +20,7 @@ from tuneful.optimize.strategies import kriging, mutation, preflight, pruning, r
 from tuneful.optimize.strategies.levers import Levers
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
+from tuneful.program.demos.demo_pool import vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
@@ -113,7 +115,7 @@ class Tune(Proposing):
         self.num_instructions = checked_whole("num_instructions", num_instructions, 0)
         self.num_wordings = checked_whole("num_wordings", num_wordings, 0)
         self.num_threads = num_threads
-        self.earlier = [dict(candidate) for candidate in earlier]
+        self.earlier = _candidates(earlier)
         self._pool = Pool(max_bootstrapped_demos * 4, max_labeled_demos)
         names = tuple(name for name in ADAPTERS if name != "tools") if self.adapters == "auto" else self.adapters
         rest = (self.embedder, names, self.models, self.temperatures, self.earlier)
@@ -295,7 +297,7 @@ class Tune(Proposing):
             own = pruning.start(best, gained, known["rows"], state["spent"]["rollouts"])
         elif own["run"]:
             own = pruning.told(own)
-        own, drops = pruning.wave(own, self._candidates(brief, state)[own["winner"]])
+        own, drops = pruning.wave(own, self._candidates(brief, state)[own["winner"]], brief.kinds)
         limits = [own["most"], spending.room(state["spent"], brief)]
         room = min(limit for limit in limits if limit is not None) - state["spent"]["rollouts"]
         drops = drops[: max(0, room // len(own["race"]["rows"]))]
@@ -308,8 +310,8 @@ class Tune(Proposing):
 
     def _candidates(self, brief: Brief, state: State) -> list[Candidate]:
         """Return the values of all candidates: this is where points become candidates."""
-        axes = self._space(brief, state)
-        return [pruning.without(space.candidate(axes, m["point"]), m["dropped"]) for m in state["members"]]
+        axes, kinds = self._space(brief, state), brief.kinds
+        return [pruning.without(space.candidate(axes, m["point"]), m["dropped"], kinds) for m in state["members"]]
 
     # --- the result ---
 
@@ -355,7 +357,8 @@ class Tune(Proposing):
         candidates, winner = self._candidates(brief, state), self._winner(state)
         lines.append(f"levers of the winner: {', '.join(candidates[winner]) or 'none, the program stays as it is'}")
         if state["pruning"] is not None:
-            lines.append(pruning.line(state["pruning"], candidates[state["pruning"]["winner"]]))
+            whole = candidates[state["pruning"]["winner"]]
+            lines.append(pruning.line(state["pruning"], whole, brief.kinds))
         return [line for line in lines if line]
 
     def rollouts(self, brief: Brief) -> tuple[int, int]:
@@ -380,6 +383,12 @@ def _member(point: Point, parent: int | None = None, dropped: Sequence[Any] = ()
     return {"point": point, "parent": parent, "dropped": list(dropped)}
 
 
+def _candidates(given: Any) -> list[Candidate]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(candidate, Mapping) for candidate in given):
+        raise UsageError(f"`earlier` is {given!r:.80}; expected a list of candidates, each values by parameter path.")
+    return [dict(candidate) for candidate in given]
+
+
 def _running(state: State) -> tuple[State, list[int]]:
     """Return the race that is on, and the numbers of the candidates in it."""
     own = state["pruning"]
@@ -389,7 +398,10 @@ def _running(state: State) -> tuple[State, list[int]]:
 
 
 def _embedder(name: str | None) -> str | None:
+    if name is None:
+        return None
     if name != "auto":
+        vectorizer_of(name)  # raises where no provider has it
         return name
     known = all(importlib.util.find_spec(package) for package in ("wordllama", "tokenizers", "safetensors", "numpy"))
     return "local/wordllama" if known else None

@@ -18,6 +18,8 @@ from tuneful.program.lm import current_lm
 
 #: Demo sets that are drawn at random from the teacher's runs.
 _DRAWS = 6
+#: Names of the axes that set several parameters. The others are named like theirs, and no path has a space in it.
+_EARLIER, _DEMO_SETS = "earlier candidate", "demo sets"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Levers:
         """Return what an earlier run found good: first among the axes, so that others go on top of it."""
         known = [{path: value for path, value in c.items() if brief.tunable(path)} for c in self.earlier]
         distinct = [c for i, c in enumerate(known) if c and c not in known[:i]]
-        return Axis("earlier", ({}, *distinct))
+        return Axis(_EARLIER, ({}, *distinct))
 
     def _demos(self, brief: Brief, kept: Sequence[dict[str, Any]]) -> Axis:
         """Return demo sets: picked for each input, labelled rows, and the teacher's runs, in order and drawn."""
@@ -65,7 +67,7 @@ class Levers:
         found += [joined(labelled(brief, half, stream="half")) for half in [most // 2] if half]
         found += self.pool.sets(brief, kept, _DRAWS, self.max_bootstrapped_demos)
         distinct = [c for i, c in enumerate(found) if c and c not in found[:i]]
-        return Axis("demos", ({}, *distinct))
+        return Axis(_DEMO_SETS, ({}, *distinct))
 
     def _adapters(self, brief: Brief) -> Space:
         """Return an axis for each predictor, without the adapter that it has by itself."""

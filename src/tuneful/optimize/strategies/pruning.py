@@ -15,7 +15,7 @@ scores are as good, for which a loss of `LOSS` of the gain has to be out of ques
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -23,9 +23,12 @@ from tuneful.evaluate.power import ALPHA
 from tuneful.evaluate.statistics import compare, compare_all
 from tuneful.optimize.strategies import race, selection
 from tuneful.optimize.trial import Candidate
+from tuneful.program.parameter import Kind
 
 State = dict[str, Any]
 Piece = list[Any]
+#: What the parameters of a program are, by path: a user's own may have any name, "demos" too.
+Kinds = Mapping[str, Kind]
 
 #: Versions of a wave, and waves, at most.
 WAVE, WAVES = 6, 4
@@ -62,41 +65,43 @@ def start(winner: int, gained: float, rows: Sequence[int], rollouts: int) -> Sta
     return {**begun, "run": [], "tried": [], "spared": [], "levers": True, "fine": False, "waves": 0}
 
 
-def levers(candidate: Candidate) -> list[Piece]:
+def levers(candidate: Candidate, kinds: Kinds) -> list[Piece]:
     """Return the parameters that a candidate sets. A pool of demos goes with its demos."""
-    return [[path] for path in dict.fromkeys(map(_lever, candidate))]
+    return [[path] for path in dict.fromkeys(_lever(path, kinds) for path in candidate)]
 
 
-def pieces(candidate: Candidate) -> list[Piece]:
+def pieces(candidate: Candidate, kinds: Kinds) -> list[Piece]:
     """Return the demos and the sentences of a candidate, where there are several.
 
-    >>> pieces({"instructions": "Think. Count twice, e.g. so.", "k": 3})
+    >>> kinds = {"instructions": "instructions", "k": "integer"}
+    >>> pieces({"instructions": "Think. Count twice, e.g. so.", "k": 3}, kinds)
     [['instructions', 0], ['instructions', 1]]
     """
     found: list[Piece] = []
     for path, value in candidate.items():
-        count = len(_parts(path, value))
+        count = len(_parts(kinds[path], value))
         found += [[path, i] for i in range(count)] if count > 1 else []
     return found
 
 
-def without(candidate: Candidate, dropped: Sequence[Piece]) -> Candidate:
+def without(candidate: Candidate, dropped: Sequence[Piece], kinds: Kinds) -> Candidate:
     """Return a candidate without some of its pieces.
 
-    >>> without({"instructions": "Think. Count. Smile.", "k": 3}, [["instructions", 0], ["k"]])
+    >>> kinds = {"instructions": "instructions", "k": "integer"}
+    >>> without({"instructions": "Think. Count. Smile.", "k": 3}, [["instructions", 0], ["k"]], kinds)
     {'instructions': 'Count. Smile.'}
     """
     gone = [piece[0] for piece in dropped if len(piece) == 1]
     found: Candidate = {}
     for path, value in candidate.items():
         numbers = [piece[1] for piece in dropped if len(piece) > 1 and piece[0] == path]
-        kept = [part for i, part in enumerate(_parts(path, value)) if i not in numbers]
-        if _lever(path) not in gone:
+        kept = [part for i, part in enumerate(_parts(kinds[path], value)) if i not in numbers]
+        if _lever(path, kinds) not in gone:
             found[path] = value if not numbers else "".join(kept).strip() if isinstance(value, str) else kept
     return found
 
 
-def wave(state: State, candidate: Candidate) -> tuple[State, list[list[Piece]]]:
+def wave(state: State, candidate: Candidate, kinds: Kinds) -> tuple[State, list[list[Piece]]]:
     """Return the state, and what each version of the next wave drops; none when it is over.
 
     Demos and sentences are looked at when no lever can be spared any more, and where there was a gain.
@@ -104,16 +109,17 @@ def wave(state: State, candidate: Candidate) -> tuple[State, list[list[Piece]]]:
     Args:
         state: the pruning.
         candidate: the winner of the race, whole.
+        kinds: of the program's parameters.
     """
-    order = [*levers(candidate), *pieces(candidate)]
+    whole, single = levers(candidate, kinds), pieces(candidate, kinds)
+    order = [*whole, *single]
     while state["waves"] < WAVES:
-        known = levers(candidate) if state["levers"] else pieces(candidate)
-        rest = [p for p in known if p not in state["dropped"] and [_lever(p[0])] not in state["dropped"]]
+        known = whole if state["levers"] else single
+        rest = [p for p in known if p not in state["dropped"] and [_lever(p[0], kinds)] not in state["dropped"]]
         parts = _split(rest, state["spared"], fine=state["fine"])
         new = [[piece for piece in order if piece in state["dropped"] or piece in part] for part in parts]
-        fresh = [drops for drops in new if drops not in state["tried"] and _says_something(without(candidate, drops))][
-            :WAVE
-        ]
+        untried = [drops for drops in new if drops not in state["tried"]]
+        fresh = [drops for drops in untried if _says_something(without(candidate, drops, kinds), kinds)][:WAVE]
         if fresh:
             return {**state, "waves": state["waves"] + 1, "tried": [*state["tried"], *fresh]}, fresh
         if not state["fine"]:
@@ -175,13 +181,14 @@ def gain(winner: Sequence[float | None], original: Sequence[float | None], among
     return one.difference if one.is_better_at(ALPHA / among) else 0.0
 
 
-def line(state: State, candidate: Candidate) -> str:
+def line(state: State, candidate: Candidate, kinds: Kinds) -> str:
     """Return what was dropped of the winner, as a line of the report; "" for nothing."""
     said = [piece[0] for piece in state["dropped"] if len(piece) == 1]
-    for path, value in without(candidate, [piece for piece in state["dropped"] if len(piece) == 1]).items():
+    for path, value in without(candidate, [piece for piece in state["dropped"] if len(piece) == 1], kinds).items():
         if n := sum(len(piece) > 1 and piece[0] == path for piece in state["dropped"]):
-            kind = "sentences" if isinstance(value, str) else "demos"
-            said.append(f"{n} of {len(_parts(path, value))} {kind} of {path}")
+            what = f"sentences of {path}" if kinds[path] == "instructions" else "demos"
+            of = f" of {path.removesuffix('.demos')}" if path.endswith(".demos") else ""  # none where it is the program
+            said.append(f"{n} of {len(_parts(kinds[path], value))} {what}{of}")
     return f"dropped from the winner, as good without: {', '.join(said)}" if said else ""
 
 
@@ -204,16 +211,15 @@ def _split(rest: Sequence[Piece], spared: Sequence[Piece], *, fine: bool) -> lis
     return [part for i, part in enumerate(found) if part not in found[:i]]
 
 
-def _says_something(candidate: Candidate) -> bool:
-    return bool(candidate) and "" not in candidate.values()
+def _says_something(candidate: Candidate, kinds: Kinds) -> bool:
+    return bool(candidate) and not any(kinds[path] == "instructions" and not text for path, text in candidate.items())
 
 
-def _lever(path: str) -> str:
-    return f"{path.removesuffix('demo_pool')}demos" if path.endswith("demo_pool") else path
+def _lever(path: str, kinds: Kinds) -> str:
+    return f"{path.removesuffix('demo_pool')}demos" if kinds[path] == "demo_pool" else path
 
 
-def _parts(path: str, value: Any) -> list[Any]:
-    name = path.rpartition(".")[2]
-    if name == "instructions":
+def _parts(kind: Kind, value: Any) -> list[Any]:
+    if kind == "instructions":
         return _SENTENCE.findall(value)
-    return list(value) if name == "demos" else []
+    return list(value) if kind == "demos" else []

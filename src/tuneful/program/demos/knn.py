@@ -75,7 +75,8 @@ class KNN(Rebuilt):
                     self._vectors = await self._vectors_of(self._texts)
         (wanted,) = await self._vectors_of([text])
         if len(wanted) != len(self._vectors[0]):
-            raise UsageError(f"the vectorizer gave vectors of lengths {len(self._vectors[0])} and {len(wanted)}.")
+            lengths = f"{len(self._vectors[0])} and {len(wanted)}"
+            raise UsageError(f"the vectorizer `{self._name}` gave vectors of lengths {lengths}.")
         near = [sum(map(float.__mul__, wanted, vector)) for vector in self._vectors]
         order = sorted(range(len(near)), key=lambda i: (-near[i], i))
         return [self.trainset[i] for i in order[: self.k]]
@@ -89,16 +90,23 @@ class KNN(Rebuilt):
             found = await portal.in_thread(lambda: vectorizer(list(texts)))
             if inspect.isawaitable(found):
                 found = await found
+        expected = f"a vectorizer returns one vector for each text, finite numbers, all of one length; `{self._name}`"
         try:
             vectors = [_normed([float(x) for x in row]) for row in found]
         except (TypeError, ValueError) as error:
-            raise UsageError(f"a vectorizer returns one vector for each text, this one: {found!r:.80}.") from error
-        if len(vectors) != len(texts) or len({len(v) for v in vectors}) != 1:
-            raise UsageError(
-                f"a vectorizer returns one vector for each text, all of one length; for {len(texts)} texts this one "
-                f"returned {len(vectors)} of lengths {sorted({len(v) for v in vectors})}."
-            )
+            raise UsageError(f"{expected} returned {found!r:.80}.") from error
+        lengths = sorted({len(v) for v in vectors})
+        if len(vectors) != len(texts) or len(lengths) != 1 or lengths == [0]:
+            raise UsageError(f"{expected} returned {len(vectors)} of lengths {lengths} for {len(texts)} texts.")
+        if not all(math.isfinite(x) for vector in vectors for x in vector):
+            raise UsageError(f"{expected} returned NaN or infinity among them.")
         return vectors
+
+    @property
+    def _name(self) -> str:
+        if isinstance(self.vectorizer, Embedder):
+            return self.vectorizer.name
+        return str(getattr(self.vectorizer, "__name__", type(self.vectorizer).__name__))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KNN:
         return self  # vectors and connections are shared by the copies of a program, as an index is

@@ -11,7 +11,8 @@ from tuneful.program.module import Module
 def taught_paths(teacher: Module, student: Module) -> dict[str, str]:
     """Return the student's predictor path for each of the teacher's that teaches one.
 
-    A teacher is the student's own program, compiled perhaps or with another LM; or it holds that program, once or
+    A teacher is the student's own program, compiled perhaps or with another LM, or one with predictors at the same
+    paths that write some of the same fields; or it holds that program, once or
     several times, as an ensemble or `BestOfN` does: a part of the teacher with the same predictors, with the same
     fields, teaches by their paths within that part.
 
@@ -22,7 +23,7 @@ def taught_paths(teacher: Module, student: Module) -> dict[str, str]:
     {'programs[0]': '', 'programs[1]': ''}
     """
     mine = {path: _interface(p) for path, p in student.named_predictors()}
-    same = {path: path for path, _ in teacher.named_predictors() if path in mine}
+    same = {path: path for path, p in teacher.named_predictors() if path in mine and _interface(p)[1] & mine[path][1]}
     if same:
         return same
     found: dict[str, str] = {}
