@@ -63,6 +63,42 @@ def test_a_history_that_is_none_is_refused_before_any_call(rows, metric, landsca
     assert lm.requests == []
 
 
+def ending(text):
+    return lambda example, prediction, trace=None: prediction.answer.endswith(text)
+
+
+def test_a_run_never_answers_for_a_metric_that_holds_something_else(rows, landscape):
+    first, second, third = landscape(0.3, 0.9), landscape(0.3, 0.9), landscape(0.3, 0.9)
+    for text, lm in (("1", first), ("2", second), ("1", third)):
+        compile_with(tf.BootstrapFewShot(metric=ending(text)), lm, rows, run="mine")
+
+    assert first.requests
+    assert second.requests
+    assert third.requests == []
+
+
+class Noting(tf.Module):
+    def __init__(self):
+        self.seen = []
+        self.answer = tf.Predict("question -> answer")
+
+    def forward(self, question):
+        self.seen.append(question)
+        return self.answer(question=question)
+
+
+def test_what_a_program_notes_in_itself_while_it_runs_is_no_other_program(rows, metric, landscape):
+    lms = [landscape(0.3, 0.9), landscape(0.3, 0.9)]
+    for lm in lms:
+        with tf.context(lm=lm):
+            tf.BootstrapFewShot(metric=metric).compile(
+                Noting(), trainset=rows(30), valset=rows(40, start=500), run="mine"
+            )
+
+    assert lms[0].requests
+    assert lms[1].requests == []
+
+
 def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, metric, landscape):
     works = landscape(0.3, 0.9)
     broken = {"q501", "q502", "q503"}

@@ -13,7 +13,7 @@ from tuneful.backends.budget import Meter
 from tuneful.backends.metered import phase
 from tuneful.evaluate.statistics import mean_interval
 from tuneful.optimize.evidence import MOST_POINTS, MOST_TRIED, Demo, Origin, Point, Tried, texts
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.objectives import Cost, costs_of
 from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial

@@ -10,7 +10,7 @@ from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase, metered, phase
 from tuneful.errors import AdapterParseError, LMError
 from tuneful.optimize.chronicle import Chronicle
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.trial import Brief, Job
 from tuneful.store.journal import Journal

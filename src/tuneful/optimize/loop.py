@@ -24,7 +24,7 @@ from tuneful.evaluate.remote import sharing
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan

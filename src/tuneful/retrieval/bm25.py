@@ -9,13 +9,14 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from tuneful.errors import DataError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, shown_passages
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, shown_passages
 from tuneful.spec.passage import Passage
 
 #: What marks a file as such an index ("tfBM"), and the version of its layout.
@@ -158,6 +159,16 @@ class BM25:
 
     def __len__(self) -> int:
         return self._count
+
+    @cached_property
+    def _content(self) -> str:
+        with self._connection() as db:
+            (rank,) = db.execute("SELECT v FROM passage_config WHERE k = 'rank'").fetchone()
+            return hash_of_corpus(db.execute("SELECT text, title, id FROM passage ORDER BY rowid"), rank)
+
+    def content_hash(self) -> str:
+        """Return a hash of the passages and of how titles count: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BM25:
         return self  # an index never changes, so the copies of a program share it

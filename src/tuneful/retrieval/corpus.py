@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -47,6 +48,14 @@ def shown_passages(corpus: Iterable[Any], title: str, *, progress: bool) -> Iter
         for passage in passages_of(corpus):
             yield passage
             bar.advance()
+
+
+def hash_of_corpus(passages: Iterable[tuple[Any, ...]], *more: Any) -> str:
+    """Return a hash of passages, each as (text, title, id), and of what else decides what is found among them."""
+    digest = hashlib.sha256(ascii(more).encode())
+    for passage in passages:
+        digest.update(ascii(passage).encode())
+    return digest.hexdigest()[:24]
 
 
 def checked_query(query: Any, k: Any) -> None:

@@ -10,12 +10,13 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, shown_passages
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, shown_passages
 from tuneful.retrieval.vector_folder import put_in_place
 from tuneful.spec.passage import Passage
 
@@ -163,6 +164,20 @@ class TantivyBM25:
 
     def __len__(self) -> int:
         return self._searcher.num_docs
+
+    @cached_property
+    def _content(self) -> str:
+        from tantivy import Query  # as above
+
+        hits = self._searcher.search(Query.all_query(), len(self), count=False).hits
+        positions = self._searcher.fast_field_values("position", [hit for _, hit in hits])
+        order = sorted(range(len(hits)), key=lambda i: int(positions[i] or 0))
+        rows = (json.loads(bytes(self._searcher.doc(hits[i][1])["passage"][0])) for i in order)
+        return hash_of_corpus(rows, _about(self._folder)["title_weight"])
+
+    def content_hash(self) -> str:
+        """Return a hash of the passages and of how titles count: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TantivyBM25:
         return self  # an index never changes, so the copies of a program share it

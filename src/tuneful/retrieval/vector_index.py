@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
 from tuneful.retrieval import vector_folder
-from tuneful.retrieval.corpus import checked_query, passages_of
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, passages_of
 from tuneful.spec.passage import Passage
 
 if TYPE_CHECKING:
@@ -110,6 +112,17 @@ class VectorIndex:
 
     def __len__(self) -> int:
         return len(self._passages)
+
+    @cached_property
+    def _content(self) -> str:
+        passages = ((p.text, p.title, p.id) for p in self._passages)
+        vectors = hashlib.sha256(self._vectors.data).hexdigest()
+        asked = [self.embedder_name, _name_of(self._query_embedder)]
+        return hash_of_corpus(passages, vectors, self._counts.tolist(), *asked)
+
+    def content_hash(self) -> str:
+        """Return a hash of passages, vectors and embedders' names: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # an index never changes, so the copies of a program share it
