@@ -63,6 +63,18 @@ def test_a_history_that_is_none_is_refused_before_any_call(rows, metric, landsca
     assert lm.requests == []
 
 
+def test_a_loaded_program_takes_over_what_was_run_of_it_before_it_was_saved(rows, metric, landscape, tmp_path):
+    compiled = compile_with(tf.BootstrapFewShot(metric=metric), landscape(0.3, 0.9), rows, run="old")
+    compiled.save(tmp_path / "p.json")
+    loaded = tf.Predict("question -> answer").load(tmp_path / "p.json")
+    with tf.context(lm=landscape(0.3, 0.9)):
+        again = tf.BootstrapFewShot(metric=metric).compile(
+            loaded, trainset=rows(30), valset=rows(40, start=500), run="new", history="old"
+        )
+
+    assert again.report.taken_over["old"] >= 40  # of the program on the held-out rows
+
+
 def ending(text):
     return lambda example, prediction, trace=None: prediction.answer.endswith(text)
 

@@ -45,7 +45,7 @@ from tuneful.program.predict import Predict
 from tuneful.spec.signature import Signature
 
 #: Attributes of modules that decide no answer, or are told as parameters.
-_ELSEWHERE = frozenset({"_tunables", "_report"})
+_ELSEWHERE = frozenset({"_tunables", "_report", "_provenance", "_frozen"})
 _OF_PREDICTORS = _ELSEWHERE | {"demos", "demo_pool", "sampling", "lm", "token"}
 
 #: What is its own JSON value.
