@@ -111,6 +111,14 @@ def test_what_a_program_notes_in_itself_while_it_runs_is_no_other_program(rows, 
     assert lms[1].requests == []
 
 
+def test_a_named_run_without_a_journal_is_refused_before_any_call(rows, metric, landscape):
+    lm = landscape(0.3, 0.9)
+    with tf.context(journal=None), pytest.raises(tf.UsageError, match="`journal` is None"):
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+
+    assert lm.requests == []
+
+
 def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, metric, landscape):
     works = landscape(0.3, 0.9)
     broken = {"q501", "q502", "q503"}

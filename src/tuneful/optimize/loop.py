@@ -39,6 +39,7 @@ from tuneful.optimize.task import (
     Task,
     check_history,
     check_rows,
+    check_run,
     check_student,
     check_teacher,
     split,
@@ -71,6 +72,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         check_student(self.task.student)
+        check_run(self.task)
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
@@ -210,7 +212,7 @@ class Loop:
         threads = {"num_threads": self.recipe.num_threads} if self.recipe.num_threads else {}
         if current_cache() is not None:
             return threads
-        named = self.task.run is not None and settings.journal is not None
+        named = self.task.run is not None
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 

@@ -61,6 +61,15 @@ def check_student(student: Any) -> None:
         raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
 
 
+def check_run(task: Task) -> None:
+    """Raise where a run is named, and nothing would be kept of it."""
+    if task.run is not None and settings.journal is None:
+        raise UsageError(
+            f"the run {task.run!r} has a name, and there is no journal to keep it in: `journal` is None. Set one, "
+            "tf.configure(journal='.tuneful/journal.sqlite'), or leave `run` out. No call was made."
+        )
+
+
 def check_rows(task: Task, *, run: bool) -> None:
     """Raise for rows that are known not to work; `run` says whether the trainset's are run at all."""
     if not task.trainset:
@@ -89,7 +98,7 @@ def check_history(journal: Journal, task: Task) -> None:
     """Raise where another run's records are asked for, and there are none, or there is no journal to look into."""
     if not task.history:
         return
-    if task.run is None or settings.journal is None:
+    if task.run is None:
         raise UsageError("`history` needs a named run to take the records over to: compile(..., run='name').")
     known = [name for name in journal.names() if name != task.run]
     for name in task.history:

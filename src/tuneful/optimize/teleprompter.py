@@ -63,7 +63,8 @@ class Teleprompter(Recipe):
             the best so far; a second Ctrl-C is a KeyboardInterrupt.
 
         Raises:
-            DataError, MetricError, UsageError: before any model call, where they can be known then.
+            DataError, MetricError, UsageError: before any model call, where they can be known then. A named run with
+                no journal to keep it in (`tf.configure(journal=None)`) is one.
 
         Cost: `plan(...)` tells.
         """
