@@ -1,15 +1,20 @@
 """Starting from what other runs have run, and what a resumed run tries again."""
 
+import asyncio
+
 import pytest
 
 import tuneful as tf
+from tuneful.store import hold
+from tuneful.store.hold import Hold
 from tuneful.testing import ScriptedLM
 
 QA = tf.Predict("question -> answer")
 
 
 @pytest.fixture(autouse=True)
-def journal(tmp_path):
+def journal(tmp_path, monkeypatch):
+    monkeypatch.setattr(hold, "_PATIENCE_S", 0.1)
     with tf.context(journal=str(tmp_path / "j.sqlite")):
         yield
 
@@ -117,6 +122,28 @@ def test_a_named_run_without_a_journal_is_refused_before_any_call(rows, metric, 
         compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
 
     assert lm.requests == []
+
+
+def test_one_run_is_not_compiled_twice_at_once(rows, metric, landscape, tmp_path):
+    lm = landscape(0.3, 0.9)
+    with Hold(tmp_path / "j.sqlite", "mine"), pytest.raises(tf.UsageError, match="is being compiled already"):
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+    assert lm.requests == []
+
+    for _ in range(2):  # it is let go of at the end
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+
+
+async def test_of_two_compiles_of_one_run_in_one_process_the_second_is_refused(rows, metric, landscape):
+    lm = landscape(0.3, 0.9, seconds=0.1)
+    with tf.context(lm=lm):
+        first, second = [
+            tf.BootstrapFewShot(metric=metric).acompile(QA, trainset=rows(30), run="mine") for _ in range(2)
+        ]
+        found = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert sum(isinstance(f, tf.UsageError) for f in found) == 1
+    assert sum(isinstance(f, tf.Predict) for f in found) == 1
 
 
 def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, metric, landscape):

@@ -42,6 +42,7 @@ from tuneful.optimize.task import (
     check_run,
     check_student,
     check_teacher,
+    held,
     split,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
@@ -91,6 +92,10 @@ class Loop:
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
+        with await portal.in_thread(lambda: held(self.task)):  # it may wait for one that is being cancelled here
+            return await self._run()
+
+    async def _run(self) -> Any:
         self.chronicle = Chronicle(self.meter, self.brief, self.positions, self.task.run)
         self.chronicle.begin({**self._about(), "data_hash": self._data_hash()})
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from tuneful.optimize.trial import Brief
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
+from tuneful.store.hold import Hold
 from tuneful.store.journal import Journal
 
 #: Trainsets below this size are searched whole: too few rows would be left to hold out.
@@ -68,6 +70,20 @@ def check_run(task: Task) -> None:
             f"the run {task.run!r} has a name, and there is no journal to keep it in: `journal` is None. Set one, "
             "tf.configure(journal='.tuneful/journal.sqlite'), or leave `run` out. No call was made."
         )
+
+
+def held(task: Task) -> AbstractContextManager[Any]:
+    """Return the hold on the task's run, to be let go of at its end. Raises UsageError where somebody else has it."""
+    if task.run is None:
+        return nullcontext()
+    try:
+        return Hold(settings.journal, task.run)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"the run {task.run!r} of the journal {str(settings.journal)!r} is being compiled already, in this process "
+            "or another: two at once would pay for the same calls twice. Wait for it (`tuneful runs` says how far it "
+            "is), stop it, or give this one another name. No call was made."
+        ) from error
 
 
 def check_rows(task: Task, *, run: bool) -> None:
