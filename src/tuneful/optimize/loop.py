@@ -97,7 +97,9 @@ class Loop:
 
     async def _run(self) -> Any:
         self.chronicle = Chronicle(self.meter, self.brief, self.positions, self.task.run)
-        self.chronicle.begin({**self._about(), "data_hash": self._data_hash()})
+        about = self._about()
+        about["settings"].pop("num_threads", None)  # it may go on with others
+        self.chronicle.begin({**about, "data_hash": self._data_hash()})
         try:
             with context(**self._ambient()), metered(self.meter), sharing():
                 report = await self._run_all()
