@@ -68,7 +68,7 @@ def _shown(run: Run) -> str:
     ]
     if run.warnings:
         lines.append("  noted      " + ", ".join(f"{n} x {kind}" for kind, n in sorted(run.warnings.items())))
-    if run.status == "killed":
+    if run.status in ("killed", "stopped"):
         lines.append("  to go on   run the same script again: what is in the journal is not paid for twice")
     return "\n".join(lines)
 

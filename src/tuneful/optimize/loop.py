@@ -7,6 +7,7 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class Loop:
             with context(**self._ambient()), metered(self.meter), sharing():
                 report = await self._run_all()
         except BaseException as error:
-            self.chronicle.end(f"ended by an error: {type(error).__name__}: {error!s:.200}")
+            self.chronicle.end(_ended_by(error, stopping=self.stop.requested))
             raise
         self.chronicle.end(report.stop_reason, report.to_json())
         program = self.student.with_parameters(report.candidate) if report.improved else self.original.deepcopy()
@@ -376,6 +377,12 @@ class Loop:
             taken_over={name: n for name, n in told.replayed.items() if name},
             evidence=evidence,
         )
+
+
+def _ended_by(error: BaseException, *, stopping: bool) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "stopped at once (a second Ctrl-C)" if stopping else "cancelled"
+    return f"ended by an error: {type(error).__name__}: {error!s:.200}"
 
 
 def _brief(loop: Loop) -> Brief:

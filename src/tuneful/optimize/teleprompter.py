@@ -59,8 +59,9 @@ class Teleprompter(Recipe):
             seed: where all chance comes from.
 
         Returns:
-            The program; `program.report` says what was done and what it is worth. Ctrl-C ends the search and returns
-            the best so far; a second Ctrl-C is a KeyboardInterrupt.
+            The program; `program.report` says what was done and what it is worth. Ctrl-C ends it in good order: the
+            verdict is on the rows that were compared so far, and where there are none, what was found stands in the
+            report and the original is returned. A second Ctrl-C is a KeyboardInterrupt.
 
         Raises:
             DataError, MetricError, UsageError: before any model call, where they can be known then. A named run with
