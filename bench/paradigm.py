@@ -38,7 +38,8 @@ import tuneful as tf
 from measure import number, table
 from tasks import HOTPOTQA, TASKS, Task, lines
 from tuneful.evaluate.statistics import compare_all, mean_interval
-from tuneful.optimize.identity import fingerprint, hash_of, metric_fingerprint
+from tuneful.optimize.facts import hash_of
+from tuneful.optimize.identity import fingerprint, metric_fingerprint
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
 

@@ -46,6 +46,23 @@ def test_a_run_that_goes_on_shows_how_far_it_is(journal, capsys, tmp_path):
     assert main(["runs", "--journal", journal, "show", "live", "--html", str(tmp_path / "x.html")]) == 1
 
 
+def test_all_compiles_of_a_name_are_listed_and_shown(journal, tmp_path, capsys):
+    with Runs(journal) as runs:
+        runs.begin("desk", {"teleprompter": "LabeledFewShot", "settings": {"k": 3}, "seed": 0})
+    main(["runs", "--journal", journal])
+    listed = capsys.readouterr().out
+    page = tmp_path / "desk.html"
+    assert main(["runs", "--journal", journal, "show", "desk", "--html", str(page)]) == 0
+    shown = capsys.readouterr().out
+
+    assert "BootstrapFewShot" in listed
+    assert "LabeledFewShot" in listed
+    assert shown.startswith("2 compiles have the name 'desk'")
+    assert shown.index("LabeledFewShot(k=3)") < shown.index("verdict")
+    assert "report of BootstrapFewShot" in shown
+    assert page.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"), [(["show", "dsk"], "Did you mean `desk`"), (["show", "zzz"], "no run 'zzz'")]
 )

@@ -1,15 +1,20 @@
 """Starting from what other runs have run, and what a resumed run tries again."""
 
+import asyncio
+
 import pytest
 
 import tuneful as tf
+from tuneful.store import hold
+from tuneful.store.hold import Hold
 from tuneful.testing import ScriptedLM
 
 QA = tf.Predict("question -> answer")
 
 
 @pytest.fixture(autouse=True)
-def journal(tmp_path):
+def journal(tmp_path, monkeypatch):
+    monkeypatch.setattr(hold, "_PATIENCE_S", 0.1)
     with tf.context(journal=str(tmp_path / "j.sqlite")):
         yield
 
@@ -61,6 +66,84 @@ def test_a_history_that_is_none_is_refused_before_any_call(rows, metric, landsca
         compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, **given)
 
     assert lm.requests == []
+
+
+def test_a_loaded_program_takes_over_what_was_run_of_it_before_it_was_saved(rows, metric, landscape, tmp_path):
+    compiled = compile_with(tf.BootstrapFewShot(metric=metric), landscape(0.3, 0.9), rows, run="old")
+    compiled.save(tmp_path / "p.json")
+    loaded = tf.Predict("question -> answer").load(tmp_path / "p.json")
+    with tf.context(lm=landscape(0.3, 0.9)):
+        again = tf.BootstrapFewShot(metric=metric).compile(
+            loaded, trainset=rows(30), valset=rows(40, start=500), run="new", history="old"
+        )
+
+    assert again.report.taken_over["old"] >= 40  # of the program on the held-out rows
+
+
+def ending(text):
+    return lambda example, prediction, trace=None: prediction.answer.endswith(text)
+
+
+def test_a_run_never_answers_for_a_metric_that_holds_something_else(rows, landscape):
+    first, second, third = landscape(0.3, 0.9), landscape(0.3, 0.9), landscape(0.3, 0.9)
+    for text, lm in (("1", first), ("2", second), ("1", third)):
+        compile_with(tf.BootstrapFewShot(metric=ending(text)), lm, rows, run="mine")
+
+    assert first.requests
+    assert second.requests
+    assert third.requests == []
+
+
+class Noting(tf.Module):
+    def __init__(self):
+        self.seen = []
+        self.answer = tf.Predict("question -> answer")
+
+    def forward(self, question):
+        self.seen.append(question)
+        return self.answer(question=question)
+
+
+def test_what_a_program_notes_in_itself_while_it_runs_is_no_other_program(rows, metric, landscape):
+    lms = [landscape(0.3, 0.9), landscape(0.3, 0.9)]
+    for lm in lms:
+        with tf.context(lm=lm):
+            tf.BootstrapFewShot(metric=metric).compile(
+                Noting(), trainset=rows(30), valset=rows(40, start=500), run="mine"
+            )
+
+    assert lms[0].requests
+    assert lms[1].requests == []
+
+
+def test_a_named_run_without_a_journal_is_refused_before_any_call(rows, metric, landscape):
+    lm = landscape(0.3, 0.9)
+    with tf.context(journal=None), pytest.raises(tf.UsageError, match="`journal` is None"):
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+
+    assert lm.requests == []
+
+
+def test_one_run_is_not_compiled_twice_at_once(rows, metric, landscape, tmp_path):
+    lm = landscape(0.3, 0.9)
+    with Hold(tmp_path / "j.sqlite", "mine"), pytest.raises(tf.UsageError, match="is being compiled already"):
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+    assert lm.requests == []
+
+    for _ in range(2):  # it is let go of at the end
+        compile_with(tf.BootstrapFewShot(metric=metric), lm, rows, run="mine")
+
+
+async def test_of_two_compiles_of_one_run_in_one_process_the_second_is_refused(rows, metric, landscape):
+    lm = landscape(0.3, 0.9, seconds=0.1)
+    with tf.context(lm=lm):
+        first, second = [
+            tf.BootstrapFewShot(metric=metric).acompile(QA, trainset=rows(30), run="mine") for _ in range(2)
+        ]
+        found = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert sum(isinstance(f, tf.UsageError) for f in found) == 1
+    assert sum(isinstance(f, tf.Predict) for f in found) == 1
 
 
 def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, metric, landscape):

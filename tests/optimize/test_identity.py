@@ -268,3 +268,24 @@ def test_a_run_changes_nothing_of_it(make):
     with contextlib.suppress(tf.TunefulError), tf.context(lm=ScriptedLM(lambda request: "[[ ## answer ## ]]\na")):
         program(**{"query" if isinstance(program, tf.Retrieve) else "question": "a"})
     assert fingerprint(program) == fingerprint(program.deepcopy()) == fingerprint(make()) == before
+
+
+def test_a_saved_and_loaded_program_is_the_same_one(tmp_path):
+    program = Hops().with_parameters({"answer.demos": [{"question": "q", "answer": "a"}], "answer.adapter": "json"})
+    program.freeze("answer.instructions")
+    program.__dict__["_provenance"] = {"teleprompter": "none"}
+    program.save(tmp_path / "p.json")
+
+    assert fingerprint(Hops().load(tmp_path / "p.json")) == fingerprint(program)
+    assert fingerprint(program) != fingerprint(Hops())
+
+
+def test_an_adapter_is_the_same_by_its_name_and_as_an_object():
+    def with_adapter(adapter):
+        program = Hops()
+        program.answer.adapter = adapter
+        return fingerprint(program)
+
+    assert with_adapter("json") == with_adapter(tf.JSONAdapter())
+    assert with_adapter("json>chat") == with_adapter(tf.FallbackAdapter(["json", tf.ChatAdapter()]))
+    assert with_adapter("json") != with_adapter("chat")

@@ -8,6 +8,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.optimize.interrupt import interruptible
+from tuneful.store.runs import Runs
 from tuneful.testing import ScriptedLM
 
 QA = tf.Predict("question -> answer")
@@ -58,7 +59,9 @@ def test_during_the_search_what_is_in_flight_is_cancelled_and_the_original_comes
     assert compiled.report.verdict == "not compared"
     assert compiled.report.stop_reason == "interrupted (Ctrl-C) during the search"
     assert compiled.demos == []
-    assert "press Ctrl-C again" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "best so far" not in said  # the original comes back: nothing was compared
+    assert "Press Ctrl-C again to stop at once" in said
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -81,6 +84,53 @@ def test_an_interrupted_run_goes_on_when_it_is_started_again(rows, metric, tmp_p
     assert compiled.report.stop_reason == "finished"
     assert compiled.report.comparison.n == 80
     assert len(lm.requests) < 110
+
+
+def test_the_second_interrupt_of_a_compile_ends_it_at_once_and_the_run_goes_on_when_it_is_started_again(
+    rows, metric, tmp_path
+):
+    class TwiceLM(InterruptedLM):
+        """Gets the second Ctrl-C while what the first has cancelled is on its way out."""
+
+        def __init__(self, at):
+            super().__init__(at)
+            patient = self._scripted._script
+
+            async def script(request):
+                try:
+                    return await patient(request)
+                except asyncio.CancelledError:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    await asyncio.sleep(0.5)
+                    raise
+
+            self._scripted._script = script
+
+    path = tmp_path / "j.sqlite"
+    with tf.context(journal=str(path)):
+        with pytest.raises(KeyboardInterrupt):
+            compiled_with(TwiceLM(at=60), rows, metric, run="mine")
+        lm = InterruptedLM(at=10_000)
+        compiled = compiled_with(lm, rows, metric, run="mine")
+    with Runs(path) as runs:
+        assert runs.named("mine").starts == 2
+
+    assert compiled.report.stop_reason == "finished"
+    assert compiled.report.replayed > 40
+
+
+def test_what_ended_a_run_at_once_stands_in_its_row(rows, metric, tmp_path):
+    async def cancelled():
+        task = asyncio.ensure_future(tf.BootstrapFewShot(metric=metric).acompile(QA, trainset=rows(40), run="mine"))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        await asyncio.wait([task])
+
+    path = tmp_path / "j.sqlite"
+    with tf.context(journal=str(path), lm=InterruptedLM(at=-1)):
+        asyncio.run(cancelled())
+    with Runs(path) as runs:
+        assert (runs.named("mine").status, runs.named("mine").progress) == ("stopped", "cancelled")
 
 
 def test_the_second_interrupt_is_a_keyboard_interrupt():

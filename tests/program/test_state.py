@@ -1,6 +1,7 @@
 """Saving and loading."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,27 @@ def test_a_loaded_program_traces_its_paths():
     program = Program().load_state(compiled().dump_state())
     program.set_lm(DummyLM([{"reasoning": "r", "answer": "a"}]))
     assert [s.path for s in program(question="x").trace] == ["ask.predict"]
+
+
+def test_halves_of_characters_are_saved_and_loaded(tmp_path):
+    file = tmp_path / "p.json"
+    program = tf.Predict("question -> answer")
+    program.demos = [tf.Example(question="\ud800 é 🙂 \\ud800", answer="x\udfff")]
+    program.save(file)
+
+    assert tf.Predict("question -> answer").load(file).demos == program.demos
+    assert "é 🙂" in file.read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        tf.Predict("question -> answer").save(tmp_path / "p.json")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frozen_parameters_are_saved_too(tmp_path):

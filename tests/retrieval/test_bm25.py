@@ -186,3 +186,12 @@ def test_it_travels_with_its_passages_or_as_its_file(kept, tmp_path):
     assert [repr(p) for p in arrived("capital", k=10)] == [repr(p) for p in index("capital", k=10)]
     assert len(arrived) == len(index)
     assert (CORPUS[0].encode() in data) == (kept == "memory")
+
+
+def test_its_content_says_which_passages_it_has_and_how_titles_count(tmp_path):
+    kept = tf.BM25(["a b", "c d"], path=tmp_path / "index.sqlite")
+    same = [tf.BM25(["a b", "c d"]), kept, tf.BM25.load(tmp_path / "index.sqlite")]
+    others = [tf.BM25(["a b", "c"]), tf.BM25(["c d", "a b"]), tf.BM25(["a b", "c d"], title_weight=3)]
+
+    assert len({index.content_hash() for index in same}) == 1
+    assert len({index.content_hash() for index in [kept, *others]}) == 4

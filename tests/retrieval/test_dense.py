@@ -325,3 +325,15 @@ def test_it_travels_with_its_vectors_or_as_its_folder(kept, approximate, tmp_pat
     assert [repr(p) for p in arrived("dogs", k=3)] == [repr(p) for p in index("dogs", k=3)]
     assert (arrived._graph is not None) == approximate
     assert (b"three birds" in data) == (kept == "memory")
+
+
+def test_its_content_says_which_passages_and_vectors_it_has(tmp_path):
+    def embed(texts):
+        return [[float(len(text)), 1.0] for text in texts]
+
+    kept = tf.Dense(["a", "bb"], embed, path=tmp_path / "index")
+    same = [tf.Dense(["a", "bb"], embed), kept, tf.Dense.load(tmp_path / "index", embed)]
+    others = [tf.Dense(["a", "cc"], embed), tf.Dense(["a", "bb"], lambda texts: [[1.0, 1.0] for _ in texts])]
+
+    assert len({index.content_hash() for index in same}) == 1
+    assert len({index.content_hash() for index in [kept, *others]}) == 3

@@ -244,3 +244,16 @@ def test_without_the_package_the_error_says_how_to_install_it(make, monkeypatch)
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(tf.MissingExtraError, match=r"pip install 'tuneful\[tantivy\]'"):
         make()
+
+
+def test_its_content_says_which_passages_it_has_and_how_titles_count(tmp_path):
+    kept = tf.TantivyBM25(["a b", "c d"], path=tmp_path / "index")
+    same = [tf.TantivyBM25(["a b", "c d"]), kept, tf.TantivyBM25.load(tmp_path / "index")]
+    others = [
+        tf.TantivyBM25(["a b", "c"]),
+        tf.TantivyBM25(["c d", "a b"]),
+        tf.TantivyBM25(["a b", "c d"], title_weight=3),
+    ]
+
+    assert len({index.content_hash() for index in same}) == 1
+    assert len({index.content_hash() for index in [kept, *others]}) == 4

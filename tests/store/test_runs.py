@@ -1,5 +1,6 @@
 """The named runs of a journal: how far each is, and what came of it."""
 
+import sqlite3
 import subprocess
 import sys
 
@@ -45,6 +46,36 @@ def test_the_same_run_again_counts_its_starts_and_keeps_its_beginning(path):
 
     assert (first.starts, again.starts, other.starts) == (1, 2, 1)
     assert again.started == first.started < other.started
+
+
+def test_another_compile_of_the_name_gets_a_row_of_its_own(path):
+    other = {**ABOUT, "teleprompter": "LabeledFewShot"}
+    with Runs(path) as runs:
+        for about, verdict in ((ABOUT, "better"), (other, "no gain")):
+            runs.begin("mine", about)
+            runs.end("mine", "finished", "finished", spend={}, warnings={}, report={"verdict": verdict})
+        both = runs.all_named("mine")
+        assert [(r.about, r.report["verdict"]) for r in both] == [(other, "no gain"), (ABOUT, "better")]
+        assert len(runs.all()) == 2
+
+        runs.begin("mine", ABOUT)
+        runs.update("mine", "search", {})
+        assert runs.named("mine").about == ABOUT
+        assert runs.named("mine").progress == "search"
+        assert runs.all_named("mine")[1].report == {"verdict": "no gain"}
+
+
+def test_rows_of_a_journal_in_which_a_name_had_one_are_taken_over(path):
+    with Runs(path) as runs:
+        runs.begin("old", ABOUT)
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE run AS SELECT * FROM compile")
+        db.execute("DELETE FROM compile")
+    db.close()
+
+    for _ in range(2):
+        with Runs(path) as runs:
+            assert [r.name for r in runs.all()] == ["old"]
 
 
 def test_a_run_whose_process_is_gone_was_killed(path):

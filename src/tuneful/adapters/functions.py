@@ -48,11 +48,6 @@ class FunctionAdapter(Adapter):
         self.name = name
         self._functions = (render, parse, plan)
 
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """What tells it from another: its functions."""
-        return (self.name, *self._functions)
-
     def constrain(self, signature: Signature, capabilities: Capabilities) -> Plan:
         """Return what `plan` decides."""
         decide = self._functions[2]

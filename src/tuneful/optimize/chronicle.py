@@ -13,7 +13,7 @@ from tuneful.backends.budget import Meter
 from tuneful.backends.metered import phase
 from tuneful.evaluate.statistics import mean_interval
 from tuneful.optimize.evidence import MOST_POINTS, MOST_TRIED, Demo, Origin, Point, Tried, texts
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.objectives import Cost, costs_of
 from tuneful.optimize.strategies.front import front
 from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
@@ -47,7 +47,7 @@ class Chronicle:
         self._positions = positions
         self._signatures = brief.signatures
         self._run = run
-        self._runs = Runs(settings.journal) if run is not None and settings.journal is not None else None
+        self._runs = Runs(settings.journal) if run is not None else None
         self._call_id = current_call_id()
         self._said = 0.0
         self._phase, self._expected, self._rollouts, self._begun, self._bar = "", 0, 0, 0.0, _NO_BAR

@@ -1,209 +1,319 @@
-"""Facts: what tells a program, a function or any other value from another one, as JSON."""
+"""Facts: what tells one value from another, as JSON values that are the same in every process.
+
+A value is what it is made of. Of a function that is its code, its defaults, and what it takes from around it: free
+variables, and the globals that it reads, functions and classes among them. Of a class of the user's own, its members
+and its bases. Of a program, its attributes, its parameters, and the LMs that answer. Of any other object, the state
+that pickle would take: all of it where the class says what that is (`__getstate__`, `__reduce__`, as numbers, dates and
+arrays do) or is the user's own. An object with `content_hash()` is what that says.
+
+What cannot be told apart in a way that holds in another process counts less, on purpose:
+
+- an object of an installed package that does not say what its state is (a client, a thread pool) counts by its class
+  and its public attributes, since what it keeps to itself are connections, clocks and counters;
+- what pickle refuses (a lock, a connection) counts by its class, its public attributes, and those that a class of the
+  user's own has given it;
+- code of installed packages counts by name where the user's code calls it, and by its own code, not by what that calls,
+  where a program or a metric is made of it.
+
+Whoever has an object that holds more than what decides its answers (a log, a cache, the time) gives its class a
+`__getstate__` without that.
+"""
 
 from __future__ import annotations
 
-import enum
+import copyreg
+import dataclasses
 import hashlib
 import inspect
 import json
-import os
-import sys
-import sysconfig
-from collections.abc import Mapping, Sized
-from contextlib import suppress
-from functools import cached_property, lru_cache, partial
-from types import CodeType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from operator import itemgetter
+from pickle import PickleBuffer
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from tuneful.adapters.base import Adapter
+from tuneful.adapters.fallback import FallbackAdapter
+from tuneful.adapters.select import ADAPTERS
 from tuneful.backends.rebuilt import Rebuilt
+from tuneful.errors import NotConfiguredError
+from tuneful.optimize.code_of import around, code_of, is_own
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
-from tuneful.program.running.runtime import settings
+from tuneful.program.predict import Predict
+from tuneful.spec.signature import Signature
 
-Known = frozenset[int]
+#: Attributes of modules that decide no answer, or are told as parameters.
+_ELSEWHERE = frozenset({"_tunables", "_report", "_provenance", "_frozen"})
+_OF_PREDICTORS = _ELSEWHERE | {"demos", "demo_pool", "sampling", "lm", "token"}
 
-#: Attributes of modules that are told by other means (parameters), or say nothing of what a run answers.
-_ELSEWHERE = frozenset(
-    {"signature", "demos", "demo_pool", "sampling", "adapter", "lm", "token", "_tunables", "_frozen"}
-    | {"_report", "_provenance"}
-)
+#: What is its own JSON value.
+_PLAIN = frozenset({type(None), bool, float, str})
+_PROTOCOL = 5  # arrays are not copied
 
-#: Where Python and installed libraries lie. Objects of their classes hold connections and caches beside what they are.
-_INSTALLED = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "purelib", "platlib")})
-
-#: Modules of Python whose objects are values: equal ones read alike.
-_VALUES = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib", "re", "uuid", "zoneinfo"})
+#: What holds code, bare or in a wrapping of Python's own.
+_CODE = (FunctionType, type, MethodType, property, staticmethod, classmethod)
 
 
-def facts_of_program(program: Module, known: Known = frozenset()) -> Any:
-    """Return what tells a program: its code, its parameters and other values, its models and how they sample.
+def hash_of(value: Any) -> str:
+    """Return a hash of a JSON value."""
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
+    ).hexdigest()[:24]
 
-    Args:
-        program: the program.
-        known: as for `facts_of`.
+
+class Facts:
+    """Tells values apart. Looks once at each function and class: what is around it then counts, not what a run leaves.
+
+    One serves one compile, so that a function that a run gives something to (a log, a counter) stays what it was.
     """
-    parts = program.named_sub_modules()
-    known |= {id(module) for _, module in parts}  # each has its own place
-    lms = {path: p.lm or current_lm() for path, p in program.named_predictors()}
-    models = {path: facts_of(lm, known) for path, lm in lms.items()}
-    values = {path: p.value for path, p in program.parameters().items()}
-    code = {_name(kind): _class(kind, known) for kind in dict.fromkeys(type(m) for _, m in parts)}
-    own = {path: {n: v for n, v in vars(m).items() if n not in _ELSEWHERE} for path, m in parts}
-    ambient = [str(settings.adapter), settings.max_repairs, settings.max_backtracks, facts_of(settings.rm, known)]
-    pools = {path: p.demo_pool.function for path, p in program.named_predictors() if p.demo_pool.rows}
-    return [code, facts_of(own, known), values, models, ambient, facts_of(pools, known)]
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, str]] = {}  # with the thing, so that no other gets its id
+        self.sets: set[int] = set()  # those that are being looked at
+
+    def of(self, value: Any, parts: frozenset[int] = frozenset()) -> str:
+        """Return a hash of the facts of a value; of modules whose ids are among `parts`, without their parameters."""
+        return _Walk(self, parts, code=isinstance(value, (FunctionType, type))).of(value)
+
+    def of_code(self, thing: FunctionType | type) -> str:
+        """Return a hash of the facts of a function or a class."""
+        if id(thing) not in self._known:
+            self._known[id(thing)] = thing, self.of(thing)
+        return self._known[id(thing)][1]
 
 
-def facts_of(value: Any, known: Known = frozenset()) -> Any:
-    """Return what tells a value, as JSON that is the same in every process.
+class _Walk:
+    """One look at a value: whatever may hold itself gets a number, and is told once, in the order of the numbers.
 
-    Functions are told by their source, defaults and closures; LMs by what answers and how it samples; what is made anew
-    elsewhere (embedders, say) by its arguments; large things by an `identity` of their own; objects of the user's
-    classes by class and attributes. Of objects of installed libraries only type and length are known: one that decides
-    answers needs an `identity` too, such as a property of a subclass.
-
-    Args:
-        value: anything.
-        known: ids of what it is a part of, and of what is told elsewhere.
+    Functions and classes within a program are told in walks of their own: copies of a program share them, and may or
+    may not share what is around them.
     """
-    if isinstance(value, enum.Enum):
-        return [_name(type(value)), value.name]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if id(value) in known:
-        return _name(type(value))
-    known |= {id(value)}
-    match value:
-        case Mapping():
-            return {_written(facts_of(k, known)): facts_of(v, known) for k, v in value.items()}
-        case list() | tuple():
-            return [facts_of(v, known) for v in value]
-        case set() | frozenset():
-            return sorted((facts_of(v, known) for v in value), key=_written)
-    return _of_code(value, known) if callable(value) or isinstance(value, (Module, LM)) else _of_object(value, known)
+
+    def __init__(self, facts: Facts, parts: frozenset[int], *, code: bool) -> None:
+        self._facts, self._parts, self._in_code = facts, parts, code
+        self._numbers: dict[int, int] = {}
+        self._things: list[Any] = []
+        self._held: list[Any] = []  # what pickle's protocol makes for us, so that no id is used again
+
+    def of(self, value: Any) -> str:
+        first = self._short(value)
+        return hash_of([first, [self._told(thing) for thing in self._things]])  # grows while it is told
+
+    # --- what stands where a value is named ---
+
+    def _short(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind is int:
+            return value if value.bit_length() < 64 else ["int", hex(value)]  # Python writes no very long ones
+        if kind is tuple:
+            return ["tuple", *map(self._short, value)]
+        if kind in (bytes, bytearray, PickleBuffer):
+            return ["bytes", hashlib.sha256(value.raw() if kind is PickleBuffer else value).hexdigest()]
+        if isinstance(value, (type, FunctionType)) and not self._in_code:
+            return ["code", self._facts.of_code(value)]
+        if isinstance(value, type) and not _is_told(value):
+            return ["class", _name(value)]
+        if isinstance(value, ModuleType):
+            return ["module", value.__name__]
+        if isinstance(value, (LM, Adapter)):
+            return self._model(value) if isinstance(value, LM) else self._adapter(value)
+        if _never_changes(value):  # a copy is as good as the thing itself, shared or not
+            return self._told(value)
+        return ["#", self._number(value)]
+
+    def _number(self, value: Any) -> int:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self._things)
+            self._things.append(value)
+        return self._numbers[id(value)]
+
+    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._short(values[name]) for name in sorted(values)}
+
+    def _model(self, lm: LM) -> list[Any]:
+        return ["LM", lm.endpoint, lm.sampling.to_json(), getattr(lm, "_extra", ())]
+
+    def _adapter(self, adapter: Any) -> Any:
+        """Return an adapter by its name where that finds it: one object is as good as another."""
+        if isinstance(adapter, FallbackAdapter):
+            adapter = adapter.adapters
+        if isinstance(adapter, (list, tuple)):
+            members = [self._adapter(member) for member in adapter]
+            return ">".join(members) if all(isinstance(m, str) for m in members) else members
+        if not isinstance(adapter, Adapter):
+            return self._short(adapter)
+        usual = ADAPTERS.get(adapter.name)
+        is_usual = type(usual) is type(adapter) and vars(usual) == vars(adapter)
+        return adapter.name if is_usual else ["#", self._number(adapter)]
+
+    # --- what is told of it ---
+
+    def _told(self, value: Any) -> list[Any]:
+        kind = type(value)
+        if kind is list:
+            return ["list", *map(self._short, value)]
+        if kind is dict:
+            return ["dict", *self._pairs(value.items())]
+        if kind in (set, frozenset):
+            return ["set", *self._members(value)]
+        if isinstance(value, _CODE):
+            return self._code(value)
+        match value:
+            case Module():
+                return self._module(value)
+            case Signature():
+                return ["signature", value.name, value.instructions, *map(self._short, value.fields.values())]
+            case Enum():
+                return ["enum", self._short(kind), value.name, self._short(value.value)]
+        return self._object(value)
+
+    def _pairs(self, items: Iterable[tuple[Any, Any]]) -> list[Any]:
+        """Return the items of a mapping by their keys: mappings that are equal are told alike, whatever their order."""
+        told = [(k if type(k) is str else f"{type(k).__name__} {self._apart(k)}", v) for k, v in items]
+        return [(key, self._short(value)) for key, value in sorted(told, key=itemgetter(0))]
+
+    def _members(self, values: set[Any] | frozenset[Any]) -> list[str]:
+        """Return the members of a set, each told apart, since their order depends on the process."""
+        if id(values) in self._facts.sets:  # a member that holds the set
+            return []
+        self._facts.sets.add(id(values))
+        try:
+            return sorted(map(self._apart, values))
+        finally:
+            self._facts.sets.discard(id(values))
+
+    def _apart(self, value: Any) -> str:
+        return _Walk(self._facts, self._parts, code=self._in_code).of(value)
+
+    def _code(self, value: Any) -> list[Any]:
+        match value:
+            case FunctionType():
+                return self._function(value)
+            case type():
+                return self._class(value)
+            case MethodType():
+                return ["method", self._short(value.__func__), self._short(value.__self__)]
+            case property():
+                return ["property", *map(self._short, (value.fget, value.fset, value.fdel))]
+        return [type(value).__name__, self._short(value.__func__)]
+
+    def _function(self, function: FunctionType) -> list[Any]:
+        given = [function.__defaults__, function.__kwdefaults__, vars(function) or None]
+        outside = self._named(around(function))
+        return ["function", code_of(function.__code__).digest, *map(self._short, given), outside]
+
+    def _class(self, kind: type) -> list[Any]:
+        members = {n: v for n, v in vars(kind).items() if not _is_dunder(n) or isinstance(v, FunctionType)}
+        try:
+            types = inspect.get_annotations(kind) if is_own(kind.__module__) else {}
+        except Exception:  # noqa: BLE001 (newer Pythons run code of the user's here)
+            types = {}
+        self._held.append(types)
+        told = self._named(members)
+        return ["class", _name(kind), [self._short(base) for base in kind.__bases__], told, self._named(types)]
+
+    def _module(self, module: Module) -> list[Any]:
+        """Return the facts of a program or a part of one. The values of its parameters are JSON."""
+        left_out = _OF_PREDICTORS if isinstance(module, Predict) else _ELSEWHERE
+        own = {n: v for n, v in vars(module).items() if n not in left_out}
+        told = ["program", self._short(type(module)), self._named(own)]
+        if id(module) not in self._parts:
+            told.append({name: value for name, (_, value, _) in module._own_parameters().items()})
+        return [*told, *self._predictor(module)] if isinstance(module, Predict) else told
+
+    def _predictor(self, predictor: Predict[Any]) -> Iterator[Any]:
+        yield self._adapter(predictor.adapter)
+        yield self._short(predictor.demo_pool.function if predictor.demo_pool.rows else None)
+        try:
+            yield self._model(predictor.lm or current_lm())
+        except NotConfiguredError:  # it may never be asked; where it is, that is said there
+            yield None
+
+    def _object(self, value: Any) -> list[Any]:
+        kind = type(value)
+        told: list[Any] = ["object", self._short(kind)]
+        if callable(getattr(kind, "content_hash", None)):
+            return [*told, value.content_hash()]
+        if isinstance(value, Rebuilt):
+            return [*told, *map(self._short, value._made_with)]
+        if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (ModuleType, type(None))):
+            return ["builtin", value.__module__, value.__qualname__]
+        if _is_ours(kind) and dataclasses.is_dataclass(value):
+            return [*told, *(self._short(getattr(value, f.name)) for f in dataclasses.fields(value))]
+        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+        if wrapped is not None and not is_own(kind.__module__):  # what `functools.cache` makes
+            return [*told, self._short(wrapped)]
+        if not _says_its_state(kind):
+            return [*told, self._named(_public(value))]
+        try:
+            reduce: Callable[[Any], Any] = copyreg.dispatch_table.get(kind, _reduced)
+            reduced = reduce(value)
+        except Exception:  # noqa: BLE001 (pickle's protocol runs code of the user's, which may refuse in its own way)
+            return [*told, self._named(_public(value))]
+        return [*told, *self._taken(reduced)]
+
+    def _taken(self, reduced: str | tuple[Any, ...]) -> Iterator[Any]:
+        """Yield what pickle would take of an object: a name; or what makes it, of what, with which state and items."""
+        self._held.append(reduced)
+        if isinstance(reduced, str):
+            yield reduced
+            return
+        make, arguments, state, items, pairs, *_ = (*reduced, None, None, None)
+        yield _name(make)
+        yield self._short(arguments)
+        yield self._short(state)
+        listed: list[Any] = list(items or ())
+        self._held.append(listed)
+        yield [self._short(item) for item in listed]
+        yield self._pairs(pairs or ())
 
 
-def _of_code(value: Any, known: Known) -> Any:
-    match value:
-        case Module():
-            return facts_of_program(value, known)
-        case LM():
-            return [value.endpoint, value.model, value.sampling.to_json()]
-        case partial():
-            return ["partial", facts_of([value.func, value.args, value.keywords], known)]
-        case type():
-            return _class(value, known)
-    return _function(value, known) if inspect.isroutine(value) else _of_object(value, known)
+def _reduced(value: Any) -> Any:
+    return value.__reduce_ex__(_PROTOCOL)
 
 
-@lru_cache(maxsize=1024)
-def _read(thing: Any) -> str:
-    """Return a hash of the source of a function or class; "" where there is none to read."""
-    try:
-        source = inspect.getsource(thing)  # takes some 20 ms, and every row without its own demos needs a fingerprint
-        return hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()[:24]
-    except (OSError, TypeError):
-        return ""
+def _is_told(kind: type) -> bool:
+    """Say whether the code of a class counts: the user's own, and programs, but for the base of them all."""
+    return is_own(kind.__module__) or (issubclass(kind, Module) and kind is not Module)
 
 
-def _function(function: Any, known: Known) -> Any:
-    """Return what tells a function: its source, what it closes over, its defaults, and the object it is a method of."""
-    owner = getattr(function, "__self__", None)
-    plain = getattr(function, "__func__", function)
-    more = [] if owner is None or inspect.ismodule(owner) else [facts_of(owner, known)]
-    if not inspect.isfunction(plain):
-        return [str(getattr(plain, "__qualname__", type(plain).__qualname__)), *more]
-    source = "" if plain.__name__ == "<lambda>" else _read(plain)  # a line may have several lambdas
-    closed = _closed_over(plain)
-    given = [v for v in (plain.__defaults__, plain.__kwdefaults__, closed) if v]
-    return [source or _code(plain.__code__), facts_of(given, known), *more]
-
-
-def _closed_over(function: Any) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # a cell that is still empty
-            found[name] = cell.cell_contents
-    found.pop("__class__", None)
-    return found
-
-
-def _code(code: CodeType) -> Any:
-    """Return what tells compiled code, where no source says it."""
-    constants = [_code(c) if isinstance(c, CodeType) else facts_of(c) for c in code.co_consts]
-    return [code.co_code.hex(), code.co_names, code.co_varnames, constants]
-
-
-def _class(kind: Any, known: Known) -> Any:
-    """Return what tells a class: its source and that of its bases, and what their methods close over."""
-    sources, methods = _read_class(kind)
-    return [sources, *(_function(method, known) for method in methods)] if methods else sources
-
-
-@lru_cache(maxsize=1024)
-def _read_class(kind: Any) -> tuple[Any, list[Any]]:
-    """Return the sources of a class and its bases, and the methods that these do not tell."""
-    bases = [one for one in kind.__mro__ if one is not Module and _is_own(one)]
-    found = [[_name(one), _read(one)] for one in bases]
-    methods = [
-        method
-        for (_, source), one in zip(found, bases, strict=True)
-        for method in vars(one).values()
-        if inspect.isfunction(method) and not one.__module__.startswith("tuneful.") and _is_untold(method, source)
-    ]
-    return found or _name(kind), methods
-
-
-def _is_untold(method: Any, source: str) -> bool:
-    """Say whether the source of a method's class does not tell all of it; methods that Python writes do not count."""
-    written = not method.__code__.co_filename.startswith("<")
-    return written and bool(set(method.__code__.co_freevars) - {"__class__"}) if source else True
-
-
-def _of_object(value: Any, known: Known) -> Any:
-    kind = type(value)
-    if isinstance(getattr(kind, "identity", None), (property, cached_property)):
-        return [_name(kind), facts_of(value.identity, known)]
-    if isinstance(value, Rebuilt):
-        return [_name(kind), facts_of(value._made_with, known)]
-    if isinstance(value, (bytes, bytearray)):
-        return hashlib.sha256(value).hexdigest()
-    if kind.__module__ in _VALUES or kind in (complex, range, slice):
-        return [_name(kind), repr(value)]
-    if hasattr(value, "dtype") and hasattr(value, "tobytes"):
-        return [_name(kind), str(value.dtype), facts_of(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-    if _is_own(kind):
-        return [_class(kind, known), facts_of(_held(value), known)]
-    return [_name(kind), len(value) if isinstance(value, Sized) else None]
-
-
-def _held(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object, without what it has made of others."""
-    kind = type(value)
-    slots = [s for c in kind.__mro__ for s in getattr(c, "__slots__", ()) if hasattr(value, s)]
-    held = {**{s: getattr(value, s) for s in slots}, **getattr(value, "__dict__", {})}
-    made = {name for name in held if isinstance(getattr(kind, name, None), cached_property)}
-    if kind.__module__.startswith("tuneful."):
-        made |= {name for name in held if name.startswith("_")}
-    return {name: held[name] for name in held.keys() - made}
-
-
-def _is_own(kind: type) -> bool:
-    """Say whether a class is the user's or tuneful's, and not of Python or an installed library."""
-    return _is_own_module(kind.__module__)
-
-
-@lru_cache(maxsize=1024)
-def _is_own_module(name: str) -> bool:
-    if name.startswith("tuneful.") or name == "__main__":
+def _says_its_state(kind: type) -> bool:
+    if is_own(kind.__module__) or _is_ours(kind) or kind in copyreg.dispatch_table:
         return True
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is not None and not os.path.realpath(file).startswith(_INSTALLED)
+    asked = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
+    return any(getattr(kind, name, None) is not getattr(object, name, None) for name in asked)
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _never_changes(value: Any) -> bool:
+    """Say whether a value is one of ours that cannot hold itself, and that nothing changes."""
+    frozen = getattr(type(value), "__dataclass_params__", None)
+    return isinstance(value, Signature) or (_is_ours(type(value)) and frozen is not None and frozen.frozen)
 
 
-def _written(facts: Any) -> str:
-    return facts if isinstance(facts, str) else json.dumps(facts, sort_keys=True)
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "tuneful"
+
+
+def _public(value: Any) -> dict[str, Any]:
+    """Return the attributes that count of an object that has no state to take; all that the user's own code gave it."""
+    try:
+        found: Any = object.__getstate__(value)  # with what is in slots
+    except TypeError:
+        found = getattr(value, "__dict__", None)
+    parts = found if isinstance(found, tuple) else (found,)
+    own = is_own(type(value).__module__)
+    return {name: v for part in parts if part for name, v in part.items() if own or not name.startswith("_")}
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _name(thing: Any) -> str:
+    """Return the name of a function or a class; the user's own may be a script's now and imported later."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", type(thing).__qualname__)
+    return name if is_own(module) else f"{module}.{name}"

@@ -1,4 +1,4 @@
-"""Stop: Ctrl-C during a compile. The first ends it in good order, with what there is; the second as anywhere."""
+"""Stop: Ctrl-C during a compile. The first ends it in good order, with what was compared; the second as anywhere."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def interruptible() -> Iterator[Stop]:
         if stop.requested and usual is not None:
             usual(number, frame)
             return
-        notice("stopping with the best so far; press Ctrl-C again to stop at once")
+        notice(
+            "stopping: the verdict is on the held-out rows that were compared so far; a named run goes on when it is "
+            "started again. Press Ctrl-C again to stop at once, with no result"
+        )
         stop.request()
 
     if usual is not None:

@@ -12,7 +12,7 @@ from tuneful.backends.metered import current_phase, metered, phase
 from tuneful.errors import AdapterParseError, LMError
 from tuneful.evaluate.rollout import MUST_ACT
 from tuneful.optimize.chronicle import Chronicle
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.trial import Brief, Job
 from tuneful.program.module import Module

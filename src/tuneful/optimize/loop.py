@@ -7,6 +7,7 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from tuneful.evaluate.remote import sharing
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan
@@ -40,8 +41,10 @@ from tuneful.optimize.task import (
     check_compared,
     check_history,
     check_rows,
+    check_run,
     check_student,
     check_teacher,
+    held,
     split,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
@@ -73,6 +76,7 @@ class Loop:
     def __post_init__(self) -> None:
         check_student(self.task.student)
         _check_metric(self.recipe)
+        check_run(self.task)
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
@@ -91,13 +95,19 @@ class Loop:
 
     async def run(self) -> Any:
         """Search, compare, report; return the program."""
+        with await portal.in_thread(lambda: held(self.task)):  # it may wait for one that is being cancelled here
+            return await self._run()
+
+    async def _run(self) -> Any:
         self.chronicle = Chronicle(self.meter, self.brief, self.positions, self.task.run)
-        self.chronicle.begin({**self._about(), "data_hash": self._data_hash()})
+        about = self._about()
+        about["settings"].pop("num_threads", None)  # it may go on with others
+        self.chronicle.begin({**about, "data_hash": self._data_hash()})
         try:
             with context(**self._ambient()), metered(self.meter), sharing():
                 report = await self._run_all()
         except BaseException as error:
-            self.chronicle.end(f"ended by an error: {type(error).__name__}: {error!s:.200}")
+            self.chronicle.end(_ended_by(error, stopping=self.stop.requested))
             raise
         self.chronicle.end(report.stop_reason, report.to_json())
         program = self.student.with_parameters(report.candidate) if report.improved else self.original.deepcopy()
@@ -215,7 +225,7 @@ class Loop:
         threads = {"num_threads": self.recipe.num_threads} if self.recipe.num_threads else {}
         if current_cache() is not None:
             return threads
-        named = self.task.run is not None and settings.journal is not None
+        named = self.task.run is not None
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
@@ -383,6 +393,12 @@ def _check_metric(recipe: Recipe) -> None:
             f"{type(recipe).__name__} chooses by scores, and its `metric` is None: give it a function or a program "
             "that judges a run. (A recipe that chooses nothing says `selects = False`.)"
         )
+
+
+def _ended_by(error: BaseException, *, stopping: bool) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "stopped at once (a second Ctrl-C)" if stopping else "cancelled"
+    return f"ended by an error: {type(error).__name__}: {error!s:.200}"
 
 
 def _brief(loop: Loop) -> Brief:

@@ -98,6 +98,6 @@ def _earlier(compiled: Module, history: Sequence[str]) -> list[Candidate]:
     reports = [report] if (report := compiled.report) is not None else []
     if history and settings.journal is not None:
         with Runs(settings.journal) as runs:
-            kept = [run.report for name in history if (run := runs.named(name)) is not None]
+            kept = [run.report for name in history for run in runs.all_named(name)]
         reports += [CompileReport.from_json(body) for body in kept if body is not None]
     return [one.candidate for report in reports for one in report.ranked[:_EARLIER] if one.candidate]

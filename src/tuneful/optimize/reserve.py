@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneful.backends.budget import Meter
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.trial import Candidate
 
 #: Limits of a budget that are known from what rollouts have used; seconds are known from how long they took.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import ReferenceType, ref
 
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase
@@ -15,7 +16,8 @@ from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.remote import rollouts_in_flight, sharing
 from tuneful.evaluate.rollout import roll_out
 from tuneful.optimize.chronicle import Chronicle
-from tuneful.optimize.identity import fingerprint, key_of, metric_fingerprint
+from tuneful.optimize.facts import Facts
+from tuneful.optimize.identity import fixed, key_of, metric_fingerprint, with_values
 from tuneful.optimize.leave_out import Origins, Places, without_own
 from tuneful.optimize.objectives import Objectives
 from tuneful.optimize.recipe import Recipe
@@ -70,9 +72,18 @@ class Runner:
     known_rows: Sequence[Example]
 
     def __post_init__(self) -> None:
-        self._metric_identity = metric_fingerprint(self.recipe.metric)
+        self._facts = Facts()
+        self._metric_identity = metric_fingerprint(self.recipe.metric, self._facts)
+        self._known_programs: dict[int, tuple[ReferenceType[Module], str]] = {}
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
+
+    def _fixed(self, program: Module) -> str:
+        """Return what a program was, parameters aside, when it was first run: what it notes in itself is no part."""
+        known = self._known_programs.get(id(program))
+        if known is None or known[0]() is not program:
+            known = self._known_programs[id(program)] = ref(program), fixed(program, self._facts)
+        return known[1]
 
     @cached_property
     def origins(self) -> Origins:
@@ -118,19 +129,24 @@ class Runner:
                 left_out = any(leave_out for _, leave_out in batch.rows)
                 places.append(self.origins.places(batch.program) if left_out else {})
                 with context(**batch.settings):  # they decide who answers
-                    own.append(fingerprint(batch.program))
+                    own.append((what := self._fixed(batch.program), with_values(what, batch.program)))
                     limits.append(await self.in_flight(batch.program))
             say()
             items = [(i, j) for i, batch in enumerate(batches) for j in range(len(batch.rows))]
             await gather_bounded(items, one, max(limits))
         return found
 
-    async def _row(self, batch: Batch, own: str, places: Mapping[str, Places], row: int) -> Mapping[str, Any]:
-        """Return the record of a row of a batch, whose program has the fingerprint `own`, and rows' demos there."""
+    async def _row(
+        self, batch: Batch, own: tuple[str, str], places: Mapping[str, Places], row: int
+    ) -> Mapping[str, Any]:
+        """Return the record of a row of a batch.
+
+        `own` is what its program is besides its parameters, and with them; `places`, where it shows rows' own demos.
+        """
         example, leave_out = batch.rows[row]
         with context(**batch.settings):
             ready = without_own(batch.program, example, places) if leave_out else batch.program
-            identity = own if ready is batch.program else fingerprint(ready)
+            identity = own[1] if ready is batch.program else with_values(own[0], ready)
             return await self._record(ready, identity, example, batch.trial)
 
     async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:

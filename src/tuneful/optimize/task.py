@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -15,6 +16,7 @@ from tuneful.optimize.trial import Brief
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
+from tuneful.store.hold import Hold
 from tuneful.store.journal import Journal
 
 #: Trainsets below this size are searched whole: too few rows would be left to hold out.
@@ -93,6 +95,29 @@ def check_student(student: Any) -> None:
         )
 
 
+def check_run(task: Task) -> None:
+    """Raise where a run is named, and nothing would be kept of it."""
+    if task.run is not None and settings.journal is None:
+        raise UsageError(
+            f"the run {task.run!r} has a name, and there is no journal to keep it in: `journal` is None. Set one, "
+            "tf.configure(journal='.tuneful/journal.sqlite'), or leave `run` out. No call was made."
+        )
+
+
+def held(task: Task) -> AbstractContextManager[Any]:
+    """Return the hold on the task's run, to be let go of at its end. Raises UsageError where somebody else has it."""
+    if task.run is None:
+        return nullcontext()
+    try:
+        return Hold(settings.journal, task.run)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"the run {task.run!r} of the journal {str(settings.journal)!r} is being compiled already, in this process "
+            "or another: two at once would pay for the same calls twice. Wait for it (`tuneful runs` says how far it "
+            "is), stop it, or give this one another name. No call was made."
+        ) from error
+
+
 def check_rows(task: Task, *, run: bool) -> None:
     """Raise for rows that are known not to work; `run` says whether the trainset's are run at all."""
     if run:
@@ -142,7 +167,7 @@ def check_history(journal: Journal, task: Task) -> None:
     """Raise where another run's records are asked for, and there are none, or there is no journal to look into."""
     if not task.history:
         return
-    if task.run is None or settings.journal is None:
+    if task.run is None:
         raise UsageError("`history` needs a named run to take the records over to: compile(..., run='name').")
     known = [name for name in journal.names() if name != task.run]
     for name in task.history:

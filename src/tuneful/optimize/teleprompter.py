@@ -67,11 +67,13 @@ class Teleprompter(Recipe):
             settings: arguments of the constructor, which hold for this compile in place of what it was given.
 
         Returns:
-            The program; `program.report` says what was done and what it is worth. Ctrl-C ends the search and returns
-            the best so far; a second Ctrl-C is a KeyboardInterrupt.
+            The program; `program.report` says what was done and what it is worth. Ctrl-C ends it in good order: the
+            verdict is on the rows that were compared so far, and where there are none, what was found stands in the
+            report and the original is returned. A second Ctrl-C is a KeyboardInterrupt.
 
         Raises:
-            DataError, MetricError, UsageError: before any model call, where they can be known then.
+            DataError, MetricError, UsageError: before any model call, where they can be known then. A named run with
+                no journal to keep it in (`tf.configure(journal=None)`) is one.
 
         Cost: `plan(...)` tells.
         """

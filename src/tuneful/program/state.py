@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,10 +106,17 @@ def save(program: Module, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     state = _placed(program, dump_state(program), lambda lm: relative(lm, target.parent.absolute()))
-    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
-    # A model may write halves of characters: JSON has escapes for them.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(target)
+    try:
+        partial.write_text(_text(state), encoding="utf-8")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _text(state: Mapping[str, Any]) -> str:
+    """Return a state as readable JSON; halves of characters, which models write at times, are escaped."""
+    text = json.dumps(state, indent=2, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
 
 
 def load(program: Module, path: str | Path) -> None:

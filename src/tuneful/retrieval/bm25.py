@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from tuneful.errors import DataError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, digest_of, shown_passages
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, shown_passages
 from tuneful.spec.passage import Passage
 
 #: What marks a file as such an index ("tfBM"), and the version of its layout.
@@ -161,13 +161,14 @@ class BM25:
         return self._count
 
     @cached_property
-    def identity(self) -> str:
-        """What tells the index from another: a hash of its passages and weights. It reads all of them, once."""
+    def _content(self) -> str:
         with self._connection() as db:
-            rows = db.execute("SELECT text, title, id FROM passage ORDER BY rowid")
-            passages = digest_of(Passage(text, title=title, id=id_) for text, title, id_ in rows)
             (rank,) = db.execute("SELECT v FROM passage_config WHERE k = 'rank'").fetchone()
-            return f"{rank} of {passages}"
+            return hash_of_corpus(db.execute("SELECT text, title, id FROM passage ORDER BY rowid"), rank)
+
+    def content_hash(self) -> str:
+        """Return a hash of the passages and of how titles count: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BM25:
         return self  # an index never changes, so the copies of a program share it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -42,14 +41,6 @@ def passages_of(corpus: Iterable[Any]) -> Iterator[Passage]:
         yield passage
 
 
-def digest_of(passages: Iterable[Passage]) -> str:
-    """Return a hash of all passages in their order: a corpus is known by it."""
-    digest = hashlib.sha256()
-    for passage in passages:
-        digest.update(json.dumps([passage.text, passage.title, passage.id]).encode())
-    return digest.hexdigest()
-
-
 def shown_passages(corpus: Iterable[Any], title: str, *, progress: bool) -> Iterator[Passage]:
     """Yield the passages of a corpus, and show how far they are: `title` stands before the bar."""
     total = len(corpus) if isinstance(corpus, Sized) else None
@@ -57,6 +48,14 @@ def shown_passages(corpus: Iterable[Any], title: str, *, progress: bool) -> Iter
         for passage in passages_of(corpus):
             yield passage
             bar.advance()
+
+
+def hash_of_corpus(passages: Iterable[tuple[Any, ...]], *more: Any) -> str:
+    """Return a hash of passages, each as (text, title, id), and of what else decides what is found among them."""
+    digest = hashlib.sha256(ascii(more).encode())
+    for passage in passages:
+        digest.update(ascii(passage).encode())
+    return digest.hexdigest()[:24]
 
 
 def checked_query(query: Any, k: Any) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
-from tuneful.retrieval.corpus import checked_query, digest_of, shown_passages
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, shown_passages
 from tuneful.retrieval.vector_folder import put_in_place
 from tuneful.spec.passage import Passage
 
@@ -166,14 +166,18 @@ class TantivyBM25:
         return self._searcher.num_docs
 
     @cached_property
-    def identity(self) -> str:
-        """What tells the index from another: a hash of its passages, and its weights. It reads all of them, once."""
+    def _content(self) -> str:
         from tantivy import Query  # as above
 
         hits = self._searcher.search(Query.all_query(), len(self), count=False).hits
-        positions: list[Any] = list(self._searcher.fast_field_values("position", [hit for _, hit in hits]))
-        order = sorted(range(len(hits)), key=lambda i: positions[i])
-        return f"{_about(self._folder)['title_weight']} of {digest_of(self._passage(hits[i][1]) for i in order)}"
+        positions = self._searcher.fast_field_values("position", [hit for _, hit in hits])
+        order = sorted(range(len(hits)), key=lambda i: int(positions[i] or 0))
+        rows = (json.loads(bytes(self._searcher.doc(hits[i][1])["passage"][0])) for i in order)
+        return hash_of_corpus(rows, _about(self._folder)["title_weight"])
+
+    def content_hash(self) -> str:
+        """Return a hash of the passages and of how titles count: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TantivyBM25:
         return self  # an index never changes, so the copies of a program share it

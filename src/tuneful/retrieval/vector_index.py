@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tuneful.errors import DataError, MissingExtraError, StateError, UsageError
 from tuneful.retrieval import vector_folder
-from tuneful.retrieval.corpus import checked_query, digest_of, passages_of
+from tuneful.retrieval.corpus import checked_query, hash_of_corpus, passages_of
 from tuneful.spec.passage import Passage
 
 if TYPE_CHECKING:
@@ -113,9 +114,15 @@ class VectorIndex:
         return len(self._passages)
 
     @cached_property
-    def identity(self) -> str:
-        """What tells the index from another: a hash of its passages, and its embedder. It reads all of them, once."""
-        return f"{self.kind} {self.embedder_name} {digest_of(self._passages)}"
+    def _content(self) -> str:
+        passages = ((p.text, p.title, p.id) for p in self._passages)
+        vectors = hashlib.sha256(self._vectors.data).hexdigest()
+        asked = [self.embedder_name, _name_of(self._query_embedder)]
+        return hash_of_corpus(passages, vectors, self._counts.tolist(), *asked)
+
+    def content_hash(self) -> str:
+        """Return a hash of passages, vectors and embedders' names: the identity of the index in journals."""
+        return self._content
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # an index never changes, so the copies of a program share it

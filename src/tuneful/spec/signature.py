@@ -163,11 +163,6 @@ class Signature(metaclass=_ClassForm):
             return NotImplemented
         return self is other or (self.instructions == other.instructions and self._all() == other._all())
 
-    @property
-    def identity(self) -> list[Any]:
-        """What tells it from another, in every process alike: the instructions and the fields."""
-        return [self.instructions, *self.fields.values()]
-
     def __hash__(self) -> int:
         return self._hash
 

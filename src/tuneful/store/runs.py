@@ -1,10 +1,15 @@
-"""Runs: a table of the named compiles of a journal: what they were, how far they are, what came of them."""
+"""Runs: a table of the named compiles of a journal: what they were, how far they are, what came of them.
+
+Several compiles may share a name (another teleprompter, other settings, seed or data), and with it their rollouts. Each
+has a row of its own, so that no report is lost.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,10 +21,10 @@ from tuneful.store.wal import opened
 Status = Literal["running", "finished", "stopped", "killed"]
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS run (
-    name TEXT PRIMARY KEY, about TEXT NOT NULL, starts INTEGER NOT NULL, started REAL NOT NULL, updated REAL NOT NULL,
+CREATE TABLE IF NOT EXISTS compile (
+    name TEXT NOT NULL, about TEXT NOT NULL, starts INTEGER NOT NULL, started REAL NOT NULL, updated REAL NOT NULL,
     host TEXT NOT NULL, pid INTEGER NOT NULL, status TEXT NOT NULL, progress TEXT NOT NULL, spend TEXT NOT NULL,
-    warnings TEXT NOT NULL, report TEXT
+    warnings TEXT NOT NULL, report TEXT, UNIQUE (name, about)
 )
 """
 _COLUMNS = "name, about, starts, started, updated, host, pid, status, progress, spend, warnings, report"
@@ -33,7 +38,7 @@ class Run:
     """One named compile.
 
     Args:
-        name: the name.
+        name: the name, which others may have too.
         about: teleprompter, its settings, seed, hash of the data, as JSON values.
         starts: how often it was started: 1, and once more for each time that it was stopped and went on.
         started, updated: seconds since 1970 of the first start and of the last sign of life.
@@ -67,16 +72,21 @@ class Runs:
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
         self._next = 0.0
+        self._begun: dict[str, str] = {}
         self._db = opened(Path(path), _SCHEMA)
+        _take_over(self._db)
 
     def begin(self, name: str, about: dict[str, Any]) -> None:
-        """Note that a run starts. The same run again counts as a further start, another one takes the name over."""
+        """Note that a run starts, which is then the one of that name. The same again counts as a further start."""
         now, text = time.time(), json.dumps(about, sort_keys=True)
+        self._begun[name] = text
         with self._lock:
-            row = self._db.execute("SELECT about, starts, started FROM run WHERE name=?", (name,)).fetchone()
-            starts, started = (row[1] + 1, row[2]) if row and row[0] == text else (1, now)
+            row = self._db.execute(
+                "SELECT starts, started FROM compile WHERE name=? AND about=?", (name, text)
+            ).fetchone()
+            starts, started = (row[0] + 1, row[1]) if row else (1, now)
             self._db.execute(
-                f"INSERT OR REPLACE INTO run ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+                f"INSERT OR REPLACE INTO compile ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
                 (name, text, starts, started, now, socket.gethostname(), os.getpid(), "running", "", "{}", "{}", None),
             )
 
@@ -87,7 +97,8 @@ class Runs:
                 return
             self._next = now + _PAUSE_S
             self._db.execute(
-                "UPDATE run SET updated=?, progress=?, spend=? WHERE name=?", (now, progress, json.dumps(spend), name)
+                "UPDATE compile SET updated=?, progress=?, spend=? WHERE name=? AND about=?",
+                (now, progress, json.dumps(spend), name, self._begun[name]),
             )
 
     def end(
@@ -103,7 +114,8 @@ class Runs:
         """Note how a run has ended."""
         with self._lock:
             self._db.execute(
-                "UPDATE run SET updated=?, status=?, progress=?, spend=?, warnings=?, report=? WHERE name=?",
+                "UPDATE compile SET updated=?, status=?, progress=?, spend=?, warnings=?, report=? "
+                "WHERE name=? AND about=?",
                 (
                     time.time(),
                     status,
@@ -112,20 +124,28 @@ class Runs:
                     json.dumps(warnings),
                     None if report is None else json.dumps(report),
                     name,
+                    self._begun[name],
                 ),
             )
 
     def all(self) -> list[Run]:
         """Return every run, the last updated first, without the reports."""
         with self._lock:
-            found = self._db.execute(f"SELECT {_COLUMNS} FROM run ORDER BY updated DESC").fetchall()  # noqa: S608 (a constant)
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM compile ORDER BY updated DESC").fetchall()  # noqa: S608 (a constant)
         return [_run((*row[:-1], None)) for row in found]
 
     def named(self, name: str) -> Run | None:
-        """Return one run, or None."""
+        """Return the run of a name, the last started where there are several; or None."""
+        return next(iter(self.all_named(name)), None)
+
+    def all_named(self, name: str) -> list[Run]:
+        """Return every run of a name, the last started first."""
         with self._lock:
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM run WHERE name=?", (name,)).fetchone()  # noqa: S608 (a constant)
-        return _run(row) if row else None
+            found = self._db.execute(
+                f"SELECT {_COLUMNS} FROM compile WHERE name=? ORDER BY rowid DESC",  # noqa: S608 (a constant)
+                (name,),
+            ).fetchall()
+        return [_run(row) for row in found]
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +157,22 @@ class Runs:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+
+def _take_over(db: sqlite3.Connection) -> None:
+    """Take the rows over of a table in which a name had one, which the last compile of that name overwrote."""
+    there = "SELECT 1 FROM sqlite_master WHERE type='table' AND name='run'"
+    if db.execute(there).fetchone() is None:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if db.execute(there).fetchone() is not None:  # else another process was faster
+            db.execute(f"INSERT OR IGNORE INTO compile ({_COLUMNS}) SELECT {_COLUMNS} FROM run")  # noqa: S608 (a constant)
+            db.execute("DROP TABLE run")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 def _run(row: tuple[Any, ...]) -> Run:

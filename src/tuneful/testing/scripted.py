@@ -159,6 +159,7 @@ class ScriptedLM(LM):
         **options: Any,
     ) -> None:
         self._scripted = ScriptedBackend(script, seconds=seconds, piece=piece, capabilities=capabilities, local=local)
+        self._scripted.endpoint = f"scripted#{model}"  # a journal and a cache tell models of two names apart
         super().__init__(model, backend=self._scripted, **{"cache": False, **options})
 
     def _beside(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tuneful.finetune.jsonl import from_line, to_line
 from tuneful.finetune.trainer import Trainer
 from tuneful.finetune.training_set import TrainingExample, TrainingSet
 from tuneful.finetune.tuned_model import TunedModel, plain_base
-from tuneful.optimize.identity import hash_of
+from tuneful.optimize.facts import hash_of
 from tuneful.optimize.strategies.pool import Pool, told
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, State, Trial

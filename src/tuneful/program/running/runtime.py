@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "cache": DEFAULT_PATH,  # a Cache, the path of its file, or None (or False) for none
     "prices": {},  # Price, or (input, output) in dollars for a million tokens, by model: over the built-in table
     "callbacks": (),  # Callback objects, told of every module, model and evaluation
-    "journal": ".tuneful/journal.sqlite",  # where named runs are kept
+    "journal": ".tuneful/journal.sqlite",  # where named runs are kept; None: nowhere, and no run may be named
     "executor": None,  # an Executor or an address ("dask://HOST:PORT"): where Evaluate and compile run programs
 }
 
