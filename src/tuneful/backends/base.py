@@ -59,6 +59,9 @@ class Backend(Rebuilt):
             yield Delta(choice.text, choice.reasoning, index)
         yield response
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing. Nothing is sent."""
+
     async def probe(self) -> Capabilities:
         """Ask the server what it can do, take the answer over into `capabilities`, and return it.
 
@@ -115,6 +118,10 @@ class Wrapper(Backend):
         async with Hearing(self.inner.stream(request)) as parts:
             async for part in parts:
                 yield part
+
+    def check(self) -> None:
+        """Check the inner backend."""
+        self.inner.check()
 
     async def probe(self) -> Capabilities:
         """Probe the inner backend."""

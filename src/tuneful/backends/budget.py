@@ -44,6 +44,14 @@ class Budget:
 _UNLIMITED = Budget()
 
 
+def unpriced(model: str) -> NotConfiguredError:
+    """Return the error for a model without a price where dollars are limited."""
+    return NotConfiguredError(
+        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
+        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
+    )
+
+
 class Meter:
     """Counts what a scope uses, by model and phase, and refuses a request once the budget is used up. Thread-safe."""
 
@@ -105,10 +113,7 @@ class Meter:
         with self._lock:
             if self.budget is not _UNLIMITED:
                 if self.budget.usd is not None and not priced:
-                    raise NotConfiguredError(
-                        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
-                        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
-                    )
+                    raise unpriced(model)
                 self._check()
             self._departed += 1
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
 from tuneful.backends.metered import metered
-from tuneful.errors import BudgetExceeded, TunefulError, UsageError
+from tuneful.errors import BudgetExceeded, TunefulError
 from tuneful.evaluate.duplicates import warn_of_duplicates
 from tuneful.evaluate.evaluate import Watch
 from tuneful.evaluate.metric import Metric
@@ -40,11 +40,13 @@ from tuneful.optimize.task import (
     Task,
     check_compared,
     check_history,
+    check_metric,
     check_rows,
     check_run,
     check_student,
     check_teacher,
     held,
+    missing_keys,
     split,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
@@ -75,7 +77,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         check_student(self.task.student)
-        _check_metric(self.recipe)
+        check_metric(self.recipe)
         check_run(self.task)
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
@@ -115,6 +117,7 @@ class Loop:
         return program
 
     async def _run_all(self) -> CompileReport:
+        self._check_models()
         self.planned = await portal.in_thread(self._planned)
         await portal.in_thread(self._check_splits)
         self.state = await portal.in_thread(lambda: self.recipe.init(self.brief))
@@ -339,6 +342,12 @@ class Loop:
         if self.metric is not None and (known := warn_of_duplicates(self.search, self.held_out)):
             self.chronicle.warnings["held-out row among the search rows"] = known
 
+    def _check_models(self) -> None:
+        predictors = [*self.student.predictors(), *self.teacher.predictors()]
+        for missing in missing_keys([*(p.lm for p in predictors), *self.recipe.lms()], self.task.budget):
+            self.chronicle.warnings["no API key"] += 1
+            _log.warning("%s Calls of it that no cache answers will end the compile.", missing)
+
     def _planned(self) -> Plan | None:
         """Return the plan to compare with what is spent; None where no prompt can be made (the run will say why)."""
         try:
@@ -384,14 +393,6 @@ class Loop:
             run=self.task.run,
             taken_over={name: n for name, n in told.replayed.items() if name},
             evidence=evidence,
-        )
-
-
-def _check_metric(recipe: Recipe) -> None:
-    if recipe.selects and recipe.metric is None:
-        raise UsageError(
-            f"{type(recipe).__name__} chooses by scores, and its `metric` is None: give it a function or a program "
-            "that judges a run. (A recipe that chooses nothing says `selects = False`.)"
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
+from tuneful.program.lm import LM
+from tuneful.program.lm_state import restored
 from tuneful.program.module import Module
 
 
@@ -32,6 +34,12 @@ class Recipe:
     related_teacher: bool = True
     selects: bool = True
     trains: bool = False
+
+    def lms(self) -> list[LM]:
+        """Return the LMs that it asks beside those of the program, so that they are checked before anything is paid."""
+        named = [getattr(self, "prompt_model", None), (self.teacher_settings or {}).get("lm")]
+        listed = [restored(state) for state in getattr(self, "models", ())]
+        return [lm for lm in (*named, *listed) if isinstance(lm, LM)]
 
     def init(self, brief: Brief) -> State:
         """Return the first state."""

@@ -161,6 +161,10 @@ class LM(Rebuilt):
             listed = Price(0.0, 0.0) if self.backend.local else facts_of(self.model).price
         return listed if listed is None or self._share is None else listed.times(self._share)
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing. Nothing is sent."""
+        self._source.check()
+
     def copy(self, **options: Any) -> LM:
         """Return an LM over the same backend with some sampling options changed."""
         twin = object.__new__(type(self))

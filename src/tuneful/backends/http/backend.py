@@ -160,6 +160,10 @@ class HTTPBackend(Backend):
         name, prefix = self._provider.key_header
         return {**dict(self._provider.headers), **self._headers, **({name: prefix + key} if key else {})}
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing."""
+        self._key()
+
     def _key(self) -> str:
         """Return the key, or "" where a server of the user's own, or a local one, is asked without."""
         variable = self._provider.key_variable

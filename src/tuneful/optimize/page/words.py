@@ -26,6 +26,7 @@ WARNINGS = {
     "tolerated": "An answer was not quite in the form asked for, and could be read all the same.",
     "parse error": "An answer could not be read at all; the row counts as failed.",
     "infra error": "The model or a retriever failed. Such rows are left out, and tried again when the run is resumed.",
+    "no API key": "A model was to be asked whose key is not there. Set it, and run the same again: it goes on.",
     "metric error": "The metric raised on such rows; they are left out. Look into the metric.",
     "program error": "The program raised on such rows; they count as failed.",
     "none more": "No run scored anything. If answers look right beside what was expected, the metric is wrong.",
