@@ -107,8 +107,9 @@ def check_metric(recipe: Recipe) -> None:
 
 
 def missing_keys(lms: Iterable[LM | None], budget: Budget) -> list[str]:
-    """Return what is to be said of LMs without a key: a cache may answer for them all the same. None is the one in force.
+    """Return what is to be said of LMs without a key, for which a cache may answer all the same.
 
+    None among them stands for the one in force.
     Raises NotConfiguredError for one without a price where the budget limits dollars.
     """
     found, asked = [], list(lms)
