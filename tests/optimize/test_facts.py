@@ -21,7 +21,8 @@ import pytest
 import tuneful as tf
 from tuneful.optimize.facts import Facts
 from tuneful.optimize.identity import fingerprint, metric_fingerprint
-from tuneful.testing import ScriptedLM
+from tuneful.retrieval import bm25
+from tuneful.testing import DummyLM, ScriptedLM
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +145,53 @@ def test_what_is_made_alike_is_told_alike(one, other):
     assert of(one) == of(other)
 
 
+def test_one_thing_in_two_places_is_as_good_as_two_alike():
+    shared = ["x"]
+
+    assert of([shared, shared]) == of([["x"], ["x"]])
+    assert of([shared, {1: shared}]) != of([shared, {1: ["y"]}])
+
+
+def test_sets_and_keys_of_any_kind_are_told_apart():
+    values = [
+        {(1, "a")},
+        {(1, "b")},
+        {int},
+        {str},
+        {len},
+        {Colour.RED},
+        {b"a"},
+        {1: 0},
+        {"1": 0},
+        {(1,): 0},
+        {"int 1": 0},
+    ]
+
+    assert len(set(map(of, values))) == len(values)
+    assert of({(1, "a"), (2, "b"), Colour.RED}) == of({Colour.RED, (2, "b"), (1, "a")})
+
+
+def test_what_differs_deep_down_is_told_apart():
+    def nested(value):
+        for _ in range(1000):
+            value = [value]
+        return value
+
+    assert of(nested(1)) == of(nested(1)) != of(nested(2))
+
+
+def test_copies_of_an_agent_are_the_agent_and_so_it_is_once_it_has_run():
+    def size(city: str) -> int:
+        return len(city)
+
+    agent = tf.ReAct("question -> answer", tools=[size], max_iters=1)
+    before = fingerprint(agent)
+    lm = DummyLM([{"next_thought": "done", "next_tool_name": "submit", "next_tool_args": {"answer": "3"}}])
+    agent(question="q", lm=lm)
+
+    assert fingerprint(agent) == fingerprint(agent.deepcopy()) == fingerprint(agent.deepcopy().deepcopy()) == before
+
+
 def test_what_an_object_leaves_out_of_its_state_does_not_count():
     used = Counting(1)
     used.seen = 5
@@ -170,6 +218,16 @@ def test_objects_that_all_know_one_another_take_no_time():
     for one in known:
         one.others = known
     assert of(known) == of(known)
+
+
+def test_passages_are_read_once_however_many_programs_hold_them(monkeypatch):
+    read = []
+    monkeypatch.setattr(bm25, "hash_of_corpus", lambda rows, *more: read.append(list(rows)) or "hash")
+    program = tf.Retrieve(rm=passages("a", "b"))
+    prints = {fingerprint(program), fingerprint(program.deepcopy()), of([program.rm])}
+
+    assert len(prints) == 2
+    assert len(read) == 1
 
 
 # --- code ---

@@ -103,8 +103,8 @@ def _is_filled(cell: CellType) -> bool:
 @lru_cache(maxsize=4096)
 def is_own(module: str | None) -> bool:
     """Say whether a module is the user's own: neither Python's, nor this package's, nor one that was installed."""
-    top = (module or "").partition(".")[0]
+    top = str(module or "").partition(".")[0]
     if top == "tuneful" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return False
-    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    file = getattr(sys.modules.get(str(module or "")), "__file__", None)
     return file is None or not _INSTALLED & set(PurePath(file).parts)

@@ -28,7 +28,6 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from operator import itemgetter
 from pickle import PickleBuffer
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -48,9 +47,11 @@ from tuneful.spec.signature import Signature
 _ELSEWHERE = frozenset({"_tunables", "_report", "_provenance", "_frozen"})
 _OF_PREDICTORS = _ELSEWHERE | {"demos", "demo_pool", "sampling", "lm", "token"}
 
-#: What is its own JSON value.
 _PLAIN = frozenset({type(None), bool, float, str})
 _PROTOCOL = 5  # arrays are not copied
+
+#: Most rounds in which things are told apart by what they name.
+_ROUNDS = 16
 
 #: What holds code, bare or in a wrapping of Python's own.
 _CODE = (FunctionType, type, MethodType, property, staticmethod, classmethod)
@@ -71,7 +72,6 @@ class Facts:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, str]] = {}  # with the thing, so that no other gets its id
-        self.sets: set[int] = set()  # those that are being looked at
 
     def of(self, value: Any, parts: frozenset[int] = frozenset()) -> str:
         """Return a hash of the facts of a value; of modules whose ids are among `parts`, without their parameters."""
@@ -84,31 +84,43 @@ class Facts:
         return self._known[id(thing)][1]
 
 
-class _Walk:
-    """One look at a value: whatever may hold itself gets a number, and is told once, in the order of the numbers.
+@dataclasses.dataclass(slots=True)
+class _Links:
+    """The numbers of the things that a thing names: in their order, and those that have none, as members of a set."""
 
-    Functions and classes within a program are told in walks of their own: copies of a program share them, and may or
-    may not share what is around them.
+    ordered: list[int] = dataclasses.field(default_factory=list)
+    loose: list[int] = dataclasses.field(default_factory=list)
+
+
+class _Walk:
+    """One look at a value: whatever may hold itself gets a number, and is told once.
+
+    Functions and classes within a program are told in walks of their own, once for all copies of the program.
     """
 
     def __init__(self, facts: Facts, parts: frozenset[int], *, code: bool) -> None:
         self._facts, self._parts, self._in_code = facts, parts, code
         self._numbers: dict[int, int] = {}
-        self._things: list[Any] = []
-        self._held: list[Any] = []  # what pickle's protocol makes for us, so that no id is used again
+        self._things: list[Any] = []  # held, so that no other gets the id of one of them
+        self._links = _Links()
 
     def of(self, value: Any) -> str:
-        first = self._short(value)
-        return hash_of([first, [self._told(thing) for thing in self._things]])  # grows while it is told
+        self._number((value,))
+        shapes, links = [], []
+        for thing in self._things:  # more come while they are told
+            self._links = _Links()
+            shapes.append(hash_of(self._told(thing)))
+            links.append(self._links)
+        return _joined(shapes, links)
 
     # --- what stands where a value is named ---
 
     def _short(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _PLAIN:
+        if _is_plain(value):
             return value
         if kind is int:
-            return value if value.bit_length() < 64 else ["int", hex(value)]  # Python writes no very long ones
+            return ["int", hex(value)]
         if kind is tuple:
             return ["tuple", *map(self._short, value)]
         if kind in (bytes, bytearray, PickleBuffer):
@@ -121,9 +133,11 @@ class _Walk:
             return ["module", value.__name__]
         if isinstance(value, (LM, Adapter)):
             return self._model(value) if isinstance(value, LM) else self._adapter(value)
-        if _never_changes(value):  # a copy is as good as the thing itself, shared or not
-            return self._told(value)
-        return ["#", self._number(value)]
+        return self._linked(value)
+
+    def _linked(self, value: Any) -> list[str]:
+        self._links.ordered.append(self._number(value))
+        return ["#"]
 
     def _number(self, value: Any) -> int:
         if id(value) not in self._numbers:
@@ -132,7 +146,7 @@ class _Walk:
         return self._numbers[id(value)]
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._short(values[name]) for name in sorted(values)}
+        return {str(name): self._short(values[name]) for name in sorted(values, key=str)}
 
     def _model(self, lm: LM) -> list[Any]:
         return ["LM", lm.endpoint, lm.sampling.to_json(), getattr(lm, "_extra", ())]
@@ -148,18 +162,20 @@ class _Walk:
             return self._short(adapter)
         usual = ADAPTERS.get(adapter.name)
         is_usual = type(usual) is type(adapter) and vars(usual) == vars(adapter)
-        return adapter.name if is_usual else ["#", self._number(adapter)]
+        return adapter.name if is_usual else self._linked(adapter)
 
     # --- what is told of it ---
 
     def _told(self, value: Any) -> list[Any]:
         kind = type(value)
-        if kind is list:
-            return ["list", *map(self._short, value)]
+        if kind in (list, tuple):
+            return [kind.__name__, *map(self._short, value)]
         if kind is dict:
-            return ["dict", *self._pairs(value.items())]
+            return ["dict", self._pairs(value.items())]
         if kind in (set, frozenset):
-            return ["set", *self._members(value)]
+            plain = sorted(ascii(v) for v in value if _is_plain(v))
+            self._links.loose += [self._number((v,)) for v in value if not _is_plain(v)]
+            return [kind.__name__, *plain]
         if isinstance(value, _CODE):
             return self._code(value)
         match value:
@@ -171,23 +187,15 @@ class _Walk:
                 return ["enum", self._short(kind), value.name, self._short(value.value)]
         return self._object(value)
 
-    def _pairs(self, items: Iterable[tuple[Any, Any]]) -> list[Any]:
-        """Return the items of a mapping by their keys: mappings that are equal are told alike, whatever their order."""
-        told = [(k if type(k) is str else f"{type(k).__name__} {self._apart(k)}", v) for k, v in items]
-        return [(key, self._short(value)) for key, value in sorted(told, key=itemgetter(0))]
-
-    def _members(self, values: set[Any] | frozenset[Any]) -> list[str]:
-        """Return the members of a set, each told apart, since their order depends on the process."""
-        if id(values) in self._facts.sets:  # a member that holds the set
-            return []
-        self._facts.sets.add(id(values))
-        try:
-            return sorted(map(self._apart, values))
-        finally:
-            self._facts.sets.discard(id(values))
-
-    def _apart(self, value: Any) -> str:
-        return _Walk(self._facts, self._parts, code=self._in_code).of(value)
+    def _pairs(self, items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+        """Return the items of a mapping: mappings that are equal are told alike, whatever their order."""
+        named = {}
+        for key, value in items:
+            if _is_plain(key):
+                named[ascii(key)] = value
+            else:
+                self._links.loose.append(self._number((key, value)))
+        return self._named(named)
 
     def _code(self, value: Any) -> list[Any]:
         match value:
@@ -212,7 +220,6 @@ class _Walk:
             types = inspect.get_annotations(kind) if is_own(kind.__module__) else {}
         except Exception:  # noqa: BLE001 (newer Pythons run code of the user's here)
             types = {}
-        self._held.append(types)
         told = self._named(members)
         return ["class", _name(kind), [self._short(base) for base in kind.__bases__], told, self._named(types)]
 
@@ -258,18 +265,40 @@ class _Walk:
 
     def _taken(self, reduced: str | tuple[Any, ...]) -> Iterator[Any]:
         """Yield what pickle would take of an object: a name; or what makes it, of what, with which state and items."""
-        self._held.append(reduced)
         if isinstance(reduced, str):
             yield reduced
             return
-        make, arguments, state, items, pairs, *_ = (*reduced, None, None, None)
+        given: tuple[Any, ...] = (*reduced, None, None, None)
+        make, arguments, state, items, pairs = given[:5]
         yield _name(make)
         yield self._short(arguments)
         yield self._short(state)
-        listed: list[Any] = list(items or ())
-        self._held.append(listed)
-        yield [self._short(item) for item in listed]
+        yield [self._short(item) for item in items or ()]
         yield self._pairs(pairs or ())
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is its own JSON value. Python does not write very long numbers."""
+    kind = type(value)
+    return kind in _PLAIN or (kind is int and value.bit_length() < 64)
+
+
+def _joined(shapes: list[str], links: list[_Links]) -> str:
+    """Return the hash of the first of things that name one another.
+
+    Each is called by its shape, then by its shape and what those are called that it names, and so on until no more are
+    told apart; what is alike has one name then, be it one thing or several. All names count, not the first thing's
+    alone, for the sake of chains that are longer than the rounds.
+    """
+    names, apart = shapes, 0
+    for _ in range(_ROUNDS):
+        if apart == (apart := len(set(names))):
+            break
+        names = [
+            hash_of([shape, [names[n] for n in link.ordered], sorted(names[n] for n in link.loose)])
+            for shape, link in zip(shapes, links, strict=True)
+        ]
+    return hash_of([names[0], *sorted(set(names))])
 
 
 def _reduced(value: Any) -> Any:
@@ -288,14 +317,8 @@ def _says_its_state(kind: type) -> bool:
     return any(getattr(kind, name, None) is not getattr(object, name, None) for name in asked)
 
 
-def _never_changes(value: Any) -> bool:
-    """Say whether a value is one of ours that cannot hold itself, and that nothing changes."""
-    frozen = getattr(type(value), "__dataclass_params__", None)
-    return isinstance(value, Signature) or (_is_ours(type(value)) and frozen is not None and frozen.frozen)
-
-
 def _is_ours(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == "tuneful"
+    return str(kind.__module__).partition(".")[0] == "tuneful"
 
 
 def _public(value: Any) -> dict[str, Any]:
@@ -306,7 +329,7 @@ def _public(value: Any) -> dict[str, Any]:
         found = getattr(value, "__dict__", None)
     parts = found if isinstance(found, tuple) else (found,)
     own = is_own(type(value).__module__)
-    return {name: v for part in parts if part for name, v in part.items() if own or not name.startswith("_")}
+    return {name: v for part in parts if part for name, v in part.items() if own or not str(name).startswith("_")}
 
 
 def _is_dunder(name: str) -> bool:
