@@ -168,3 +168,19 @@ def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, met
     assert first.baseline.n == 37
     assert "infra_error" not in second.baseline.statuses
     assert second.baseline.n == 40
+
+
+def test_a_run_whose_records_fit_nothing_says_so_before_much_is_paid_again(rows, metric, landscape, tmp_path, caplog):
+    def stricter(example, prediction, trace=None):
+        return metric(example, prediction) and len(prediction.answer) < 100
+
+    with tf.context(lm=landscape(0.3, 0.9), journal=tmp_path / "journal.sqlite"):
+        told = [
+            tf.BootstrapFewShot(one)
+            .compile(tf.Predict("question -> answer"), trainset=rows(30), run="a")
+            .report.warnings
+            for one in (metric, metric, stricter)
+        ]
+
+    assert ["earlier records that do not fit" in warnings for warnings in told] == [False, False, True]
+    assert "none is of this program, metric and rows" in caplog.text

@@ -188,3 +188,11 @@ def test_a_program_with_nothing_to_gain_still_becomes_cheaper(rows, metric):
     assert "not shown to be as good" in few.report.advice
     assert lean.report.verdict == "not worse"
     assert not lean.demos
+
+
+@pytest.mark.parametrize(
+    "given", [{"margin": "5"}, {"margin": None}, {"minimize": None}, {"at_most": {"seconds": "2"}}, {"at_most": 5}]
+)
+def test_what_is_no_objective_is_refused(given):
+    with pytest.raises(tf.UsageError, match="expected"):
+        tf.Objectives(**given)

@@ -98,3 +98,8 @@ def test_points_on_many_axes_have_each_option_of_what_blends_and_leave_the_rest(
     assert len({tuple(point.items()) for point in points}) == len(points)
     assert space.spread(axes, 2) == points[:2]
     assert space.spread(axes[:1], 100) == []  # nothing to put together
+
+
+def test_adapters_to_choose_from_are_names(metric):
+    with pytest.raises(tf.UsageError, match="expected names, such as 'json'"):
+        tf.Tune(metric, adapters=[tf.JSONAdapter()])

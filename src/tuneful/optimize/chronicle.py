@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ from tuneful.program.watching.callback import current_call_id, tell
 from tuneful.program.watching.compile_progress import CompileProgress
 from tuneful.progress import Bar, progress_bar
 from tuneful.store.runs import Runs
+
+_log = logging.getLogger(__name__)
 
 #: Least seconds between two events while rollouts end.
 _PAUSE_S = 0.2
@@ -52,6 +55,7 @@ class Chronicle:
         self._said = 0.0
         self._phase, self._expected, self._rollouts, self._begun, self._bar = "", 0, 0, 0.0, _NO_BAR
         self._compared = 0
+        self._kept = 0
         self._candidates: dict[str, _Measuring] = {}
         self._best: tuple[float, tuple[float, float]] | None = None
         self._origins: dict[str, dict[str, Origin]] = {"teacher": {}, "student": {}}
@@ -119,6 +123,22 @@ class Chronicle:
         for step in record["steps"]:
             self.warnings.update(step["noted"])
             self.models[step["model"]] = None
+
+    def expect(self, kept: int) -> None:
+        """Take how many records the run has from earlier starts of which none has been of use so far."""
+        self._kept = kept
+
+    def check_replays(self) -> None:
+        """Note, once, where none of an earlier start's records fits: what was paid then is paid again."""
+        if self._kept and not self.replayed:
+            _log.warning(
+                "the run %r has %d records, and none is of this program, metric and rows: they have changed since, or "
+                "hold something that differs in each process, such as the time.",
+                self._run,
+                self._kept,
+            )
+            self.warnings["earlier records that do not fit"] = self._kept
+        self._kept = 0
 
     def check_scores(self) -> None:
         """Note where every run scored 0: such a search is blind, and the metric may be wrong."""

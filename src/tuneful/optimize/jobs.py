@@ -40,6 +40,7 @@ async def result_of(
         if record is not None and (record["result"] is None or recipe.usable(record["result"])):
             meter.restore(Usage(**record["usage"]), current_phase())
             chronicle.warnings.update(record.get("noted", {}))
+            chronicle.expect(0)  # what was paid before is of use
             return record["result"]
         own, begun = Meter(), time.monotonic()
         try:

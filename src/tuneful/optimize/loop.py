@@ -127,6 +127,7 @@ class Loop:
             check_history(self.journal, self.task)
             goals, watch = self.task.objectives, Watch(len(self.search))
             known = (*self.search, *self.held_out)
+            self.chronicle.expect(len(self.journal))
             self.runner = Runner(
                 self.recipe, self.metric, goals, watch, self.meter, self.chronicle, self.journal, known
             )
@@ -136,6 +137,7 @@ class Loop:
                 records = [[] for _ in range(len(finalists) + 1)]
                 cut = await self._until_stopped("comparison", self._compare(finalists, records))
                 reason = f"{cut}, after {len(records[0])} of {len(self.rows)} rows" if cut else reason
+        self.chronicle.check_replays()
         self.chronicle.check_scores()
         verdict = self._verdict(finalists, records, reason)
         evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
@@ -242,6 +244,7 @@ class Loop:
             self.reserve.note(trials[i].candidate, records, trials[i].who)
 
         await self.runner.records([self._batch(trial) for trial in trials], done)
+        self.chronicle.check_replays()
         for outcome in (outcome for _, found in results for outcome in found):
             self.runner.origins.note(outcome.steps, self.search[outcome.row], self.brief.signatures)
         return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,11 @@ _SHOWN: dict[Cost, tuple[str, str, str]] = {
     "cost_usd": ("$", ".5f", ""),
     "seconds": ("", ".2f", " s"),
 }
+
+
+def _is_positive(value: Any) -> bool:
+    """Say whether something is a number above 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,19 @@ class Objectives:
     margin: float = 0.05
 
     def __post_init__(self) -> None:
+        if not isinstance(self.minimize, Iterable) or not isinstance(self.at_most, Mapping):
+            raise UsageError(
+                f"`minimize` is {self.minimize!r:.80} and `at_most` {self.at_most!r:.80}; expected names of costs, and "
+                "limits by name, such as Objectives(minimize='prompt_tokens', at_most={'seconds': 2.0})."
+            )
         for name in (*self.minimized, *self.at_most):
             if name not in COSTS:
                 raise UsageError(
                     f"there is no cost {name!r}.{nearest(str(name), COSTS)} There are: {', '.join(COSTS)}."
                 )
-        if bad := [name for name, most in self.at_most.items() if not most > 0]:
+        if bad := [name for name, most in self.at_most.items() if not _is_positive(most)]:
             raise UsageError(f"`at_most` of {bad[0]!r} is {self.at_most[bad[0]]!r}; expected a number above 0.")
-        if not self.margin > 0:
+        if not _is_positive(self.margin):
             raise UsageError(f"`margin` is {self.margin!r}; expected above 0, in the metric's units, such as 0.05.")
         object.__setattr__(self, "minimize", self.minimized)  # one form, however it was given
         object.__setattr__(self, "at_most", dict(self.at_most))

@@ -126,6 +126,8 @@ class CompileReport:
             UsageError: nothing was compared, a cost is unknown, or no program is within the limits: it lists them.
         """
         limits = Objectives(minimize or (), cast("dict[Cost, float]", at_most))
+        if at_least is not None and not isinstance(at_least, (int, float)):
+            raise UsageError(f"`at_least` is {at_least!r:.80}; expected a mean score, such as 0.8.")
         if self.student is None or not self.weighed:
             raise UsageError("there is nothing to pick from: this report has no program that was compared on rows.")
         fits = [

@@ -155,9 +155,13 @@ def _free(brief: Brief, kind: str) -> list[Parameter]:
 
 
 def known_adapters(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of adapters. Raises UsageError where there is none of a name."""
+    """Return names of adapters. Raises UsageError where there is none of a name, or something else is given."""
     found = (names,) if isinstance(names, str) else _listed("adapters", names)
     for name in found:
+        if not isinstance(name, str):
+            raise UsageError(
+                f"`adapters` has {name!r:.80} in it; expected names, such as 'json', which a saved program can hold."
+            )
         resolve(name, Capabilities())
     return found
 

@@ -27,6 +27,7 @@ WARNINGS = {
     "parse error": "An answer could not be read at all; the row counts as failed.",
     "infra error": "The model or a retriever failed. Such rows are left out, and tried again when the run is resumed.",
     "no API key": "A model was to be asked whose key is not there. Set it, and run the same again: it goes on.",
+    "earlier records": "Nothing that was paid for before was of use: program, metric or rows have changed since.",
     "metric error": "The metric raised on such rows; they are left out. Look into the metric.",
     "program error": "The program raised on such rows; they count as failed.",
     "none more": "No run scored anything. If answers look right beside what was expected, the metric is wrong.",
