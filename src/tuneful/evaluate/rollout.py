@@ -15,6 +15,7 @@ from tuneful.errors import (
     AdapterParseError,
     BudgetExceeded,
     CacheMissError,
+    ExitError,
     LMAuthError,
     LMError,
     MissingExtraError,
@@ -47,8 +48,9 @@ class Row:
         example: the example.
         prediction: what the program returned, or None.
         score: the metric's value; the failure score where the program failed; None where nothing can be said.
-        status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised);
-            "timeout"; "infra_error" (the model or a retriever failed); "metric_error" (the metric raised).
+        status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised, or
+            called `sys.exit`); "timeout"; "infra_error" (the model or a retriever failed); "metric_error" (the metric
+            raised or exited).
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
@@ -148,6 +150,8 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
             _fail(row, "infra_error", error)
         except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
             _fail(row, "program_error", error)
+        except SystemExit as error:
+            _fail(row, "program_error", ExitError.of("the program", error))
         else:
             if hasattr(row.prediction, "__dict__"):
                 row.prediction.__dict__["_trace"] = recorder.trace
@@ -163,6 +167,8 @@ async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: 
         _fail(row, "infra_error", error)
     except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
         _fail(row, "metric_error", error)
+    except SystemExit as error:
+        _fail(row, "metric_error", ExitError.of("the metric", error))
     else:
         row.score, row.feedback, row.feedback_by_step = score.value, score.feedback, by_step
 
