@@ -85,3 +85,31 @@ def test_failures_of_the_infrastructure_are_tried_again_and_never_kept(rows, met
     assert first.baseline.n == 37
     assert "infra_error" not in second.baseline.statuses
     assert second.baseline.n == 40
+
+
+def test_rows_on_which_the_metric_raised_are_scored_again_and_paid_for_once(rows, metric, landscape):
+    is_missing = True
+
+    def judge(example, prediction, trace=None):
+        if is_missing and example.question == "q501":
+            raise FileNotFoundError("labels.csv")
+        return metric(example, prediction)
+
+    def run(name):
+        lm = landscape(0.3, 0.9, cache=True)
+        report = compile_with(tf.BootstrapFewShot(metric=judge), lm, rows, run=name).report
+        return report, len(lm.requests)
+
+    first, asked = run("mine")
+    failing, asked_of_failing = run("mine")
+    is_missing = False
+    second, asked_again = run("mine")
+    third, _ = run("mine")
+    whole, _ = run("other")
+
+    assert first.baseline.statuses["metric_error"] == 1
+    assert first.warnings["metric error"] == failing.warnings["metric error"]
+    assert "metric_error" not in second.baseline.statuses
+    assert second.comparison == whole.comparison
+    assert (asked_of_failing, asked_again) == (0, 0)
+    assert asked == first.usage.calls == failing.usage.calls == second.usage.calls == third.usage.calls

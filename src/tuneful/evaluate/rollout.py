@@ -17,11 +17,10 @@ from tuneful.errors import (
     CacheMissError,
     ExitError,
     LMAuthError,
-    LMError,
     MissingExtraError,
     NotConfiguredError,
-    RetrieverError,
 )
+from tuneful.evaluate.infrastructure import inner_errors, is_infrastructure
 from tuneful.evaluate.metric import Metric
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import settings
@@ -36,6 +35,10 @@ Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_er
 #: program and are left out of the mean.
 COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
 
+#: Statuses that another attempt may change, the program being the same: a compile that goes on tries such rows again.
+#: A metric is mended where its failure was its own, or something that it uses is.
+PASSING: tuple[Status, ...] = ("infra_error", "metric_error")
+
 #: What is raised at once instead of becoming the status of a row: going on could only repeat it, or spend.
 MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError, CacheMissError)
 
@@ -49,8 +52,9 @@ class Row:
         prediction: what the program returned, or None.
         score: the metric's value; the failure score where the program failed; None where nothing can be said.
         status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised, or
-            called `sys.exit`); "timeout"; "infra_error" (the model or a retriever failed); "metric_error" (the metric
-            raised or exited).
+            called `sys.exit`); "timeout" (`timeout_s` was up); "infra_error" (a model, a retriever, a network or a
+            service failed, in `forward` or in the metric: see `is_infrastructure`); "metric_error" (the metric raised
+            anything else, or exited).
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
@@ -142,14 +146,10 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
         row.trace = recorder.trace
         try:
             row.prediction = await program.acall(**dict(row.example.inputs().items()))
-        except MUST_ACT:
-            raise
         except AdapterParseError as error:
             _fail(row, "parse_error", error)
-        except (LMError, RetrieverError) as error:
-            _fail(row, "infra_error", error)
         except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
-            _fail(row, "program_error", error)
+            _fail(row, _judged(error, "program_error"), error)
         except SystemExit as error:
             _fail(row, "program_error", ExitError.of("the program", error))
         else:
@@ -161,12 +161,8 @@ async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: 
     try:
         score = await metric(row.example, row.prediction, row.trace if bootstrapping else None)
         by_step = await _of_steps(row, metric, of) if of is not None and metric.speaks_of_steps else {}
-    except MUST_ACT:
-        raise
-    except LMError as error:
-        _fail(row, "infra_error", error)
     except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
-        _fail(row, "metric_error", error)
+        _fail(row, _judged(error, "metric_error"), error)
     except SystemExit as error:
         _fail(row, "metric_error", ExitError.of("the metric", error))
     else:
@@ -182,6 +178,17 @@ async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]
             said = await metric.of_step(row.example, row.prediction, row.trace, path or "self", calls)
             found |= {path: said.feedback} if said.feedback else {}
     return found
+
+
+def _judged(error: Exception, own: Status) -> Status:
+    """Return the status for what somebody's code raised: `own` where it is that code's fault.
+
+    Raises what the caller must act on, also where the code has wrapped it in an exception of its own, or in a group.
+    """
+    for one in inner_errors(error):
+        if isinstance(one, MUST_ACT):
+            raise one
+    return "infra_error" if is_infrastructure(error) else own
 
 
 def _fail(row: Row, status: Status, error: BaseException) -> None:

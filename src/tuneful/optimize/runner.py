@@ -12,7 +12,7 @@ from tuneful.backends.metered import current_phase
 from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.remote import rollouts_in_flight, sharing
-from tuneful.evaluate.rollout import Row, roll_out
+from tuneful.evaluate.rollout import PASSING, Row, roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import fingerprint, key_of, metric_fingerprint
 from tuneful.optimize.leave_out import without_own_demos
@@ -26,6 +26,9 @@ from tuneful.program.running.runtime import context, rollout
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
+
+#: What stands before the key of a record that says what a row has cost on which the metric raised, and no more.
+_UNSCORED = "unscored "
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Runner:
         self._watched = 0
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
+        self._unscored: dict[str, Mapping[str, Any]] = {}  # what the metric raised on
 
     async def in_flight(self, program: Module) -> int:
         """Return how many rollouts of a program run at once."""
@@ -127,12 +131,15 @@ class Runner:
     async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
-        Failures of the infrastructure are not kept, so that a resumed run tries them again.
+        Failures that may pass (`PASSING`) are not kept, so that a resumed run tries them again. Within one process a
+        metric that raised would only do so again; what its row has cost is kept for good.
         """
         key = key_of(identity, self._metric_identity, example, trial)
         while (same := self._running.get(key)) is not None:  # two candidates may be one program
             await same.wait()
         again = False
+        if key not in self._accounted and (unscored := self.journal.read(_UNSCORED + key)) is not None:
+            self.meter.restore(Usage(**unscored["usage"]), current_phase())
         record = self._known(key)
         if record is None:
             self._running[key] = asyncio.Event()
@@ -155,13 +162,16 @@ class Runner:
             )
         self._look_at(row)
         record = to_record(row)
-        if row.status != "infra_error":
+        if row.status not in PASSING:
             self.journal.write(key, record)
+        elif row.status == "metric_error":
+            self._unscored[key] = record
+            self.journal.write(_UNSCORED + key, record)
         return record
 
     def _known(self, key: str) -> Mapping[str, Any] | None:
         """Return the record that this run or an earlier one has, which is then this run's too."""
-        record = self.journal.read(key)
+        record = self._unscored.get(key) or self.journal.read(key)
         if record is None and (other := self.journal.of_others(key)) is not None:
             record = taken_over(other[1], other[0])
             self.journal.write(key, record)
