@@ -71,7 +71,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._metric_identity = metric_fingerprint(self.recipe.metric)
-        self._watched = 0
+        self._begun = 0  # rollouts so far
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
         self._unscored: dict[str, Mapping[str, Any]] = {}  # what the metric raised on
@@ -103,9 +103,9 @@ class Runner:
                     done(*following)
                 following = next(upcoming, None)
 
-        async def one(item: tuple[int, int]) -> None:
-            batch, row = item
-            found[batch][row] = await self._row(batches[batch], own[batch], row)
+        async def one(item: tuple[int, tuple[int, int]]) -> None:
+            number, (batch, row) = item
+            found[batch][row] = await self._row(batches[batch], own[batch], row, number)
             left[batch] -= 1
             say()
 
@@ -117,18 +117,22 @@ class Runner:
                     limits.append(await self.in_flight(batch.program))
             say()
             items = [(i, j) for i, batch in enumerate(batches) for j in range(len(batch.rows))]
-            await gather_bounded(items, one, max(limits))
+            numbered = list(enumerate(items, self._begun))
+            self._begun += len(items)
+            await gather_bounded(numbered, one, max(limits))
         return found
 
-    async def _row(self, batch: Batch, own: str, row: int) -> Mapping[str, Any]:
-        """Return the record of a row of a batch, whose program has the fingerprint `own`."""
+    async def _row(self, batch: Batch, own: str, row: int, number: int) -> Mapping[str, Any]:
+        """Return the record of a row of a batch, whose program has the fingerprint `own`; `number` counts rollouts."""
         example, leave_out = batch.rows[row]
         with context(**batch.settings):
             ready = without_own_demos(batch.program, example) if leave_out else batch.program
             identity = own if ready is batch.program else fingerprint(ready)
-            return await self._record(ready, identity, example, batch.trial)
+            return await self._record(ready, identity, example, batch.trial, number)
 
-    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
+    async def _record(
+        self, program: Module, identity: str, example: Example, trial: Trial, number: int
+    ) -> Mapping[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
         Failures that may pass (`PASSING`) are not kept, so that a resumed run tries them again. Within one process a
@@ -144,23 +148,25 @@ class Runner:
         if record is None:
             self._running[key] = asyncio.Event()
             try:
-                record = await self._run(program, example, trial, key)
+                record = await self._run(program, example, trial, key, number)
             finally:
                 self._running.pop(key).set()
-        elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
-            self.chronicle.replayed[record.get("from", "")] += 1
-            self.meter.restore(Usage(**record["usage"]), current_phase())
+        else:
+            self._look_at(Row(example, status=record["status"], error=record["error"]), number, known=True)
+            if not (again := key in self._accounted):  # what this process has paid for itself is in the account already
+                self.chronicle.replayed[record.get("from", "")] += 1
+                self.meter.restore(Usage(**record["usage"]), current_phase())
         self._accounted.add(key)
         judged = self.objectives.judged(record)
         self.chronicle.record(judged, again=again)
         return judged
 
-    async def _run(self, program: Module, example: Example, trial: Trial, key: str) -> Mapping[str, Any]:
+    async def _run(self, program: Module, example: Example, trial: Trial, key: str, number: int) -> Mapping[str, Any]:
         with rollout(trial.sample):
             row = await roll_out(
                 program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
             )
-        self._look_at(row)
+        self._look_at(row, number)
         record = to_record(row)
         if row.status not in PASSING:
             self.journal.write(key, record)
@@ -177,8 +183,7 @@ class Runner:
             self.journal.write(key, record)
         return record
 
-    def _look_at(self, row: Row) -> None:
+    def _look_at(self, row: Row, number: int, *, known: bool = False) -> None:
         """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
-        if self._watched < FIRST_ITEMS:
-            self._watched += 1
-            self.watch.add(row)
+        if number < FIRST_ITEMS:
+            self.watch.add(number, row, known=known)
