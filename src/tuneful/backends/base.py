@@ -59,6 +59,9 @@ class Backend(Rebuilt):
             yield Delta(choice.text, choice.reasoning, index)
         yield response
 
+    def check(self) -> None:
+        """Raise LMAuthError where it is known without a call that no request can be answered: a key is missing."""
+
     async def probe(self) -> Capabilities:
         """Ask the server what it can do, take the answer over into `capabilities`, and return it.
 
@@ -115,6 +118,10 @@ class Wrapper(Backend):
         async with Hearing(self.inner.stream(request)) as parts:
             async for part in parts:
                 yield part
+
+    def check(self) -> None:
+        """Check the inner backend."""
+        self.inner.check()
 
     async def probe(self) -> Capabilities:
         """Probe the inner backend."""

@@ -105,10 +105,7 @@ class Meter:
         with self._lock:
             if self.budget is not _UNLIMITED:
                 if self.budget.usd is not None and not priced:
-                    raise NotConfiguredError(
-                        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
-                        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
-                    )
+                    raise unpriced(model)
                 self._check()
             self._departed += 1
 
@@ -196,6 +193,14 @@ class Meter:
         self._total = usage if first else self._total + usage
         old = self._parts.get((model, phase))
         self._parts[model, phase] = usage if old is None else old + usage
+
+
+def unpriced(model: str) -> NotConfiguredError:
+    """Return the error for a limit in dollars on a model whose price is not known."""
+    return NotConfiguredError(
+        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
+        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
+    )
 
 
 def _exceeded(budget: Budget, limit: str, spent: str) -> BudgetExceeded:

@@ -9,6 +9,7 @@ from typing import Any
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase, metered, phase
 from tuneful.errors import AdapterParseError, LMError
+from tuneful.evaluate.rollout import MUST_ACT
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.recipe import Recipe
@@ -25,6 +26,8 @@ async def result_of(
     """Return the result of a job, from the journal or by doing it; None where its model gave none.
 
     A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report.
+
+    Raises what the caller must act on (`MUST_ACT`): without a key, say, every further proposal would fail as well.
     """
     key = hash_of([type(recipe).__qualname__, job.name, dict(job.inputs), recipe.decides(job)])
     record = journal.read(key)
@@ -39,6 +42,8 @@ async def result_of(
         try:
             with metered(own):
                 result = await recipe.work(brief, job)
+        except MUST_ACT:
+            raise
         except (AdapterParseError, LMError) as error:
             chronicle.warnings[f"{job.name} failed"] += 1
             _log.warning("%s failed: %s", job.name, error)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
 from tuneful.backends.metered import metered
 from tuneful.errors import BudgetExceeded, TunefulError
@@ -24,6 +23,7 @@ from tuneful.evaluate.remote import sharing
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
+from tuneful.optimize.gate import Gate, models_of
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
@@ -46,6 +46,7 @@ from tuneful.optimize.task import (
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.demos.teaching import as_taught, taught_paths
+from tuneful.program.lm import LM
 from tuneful.program.running.concurrency import gather_bounded, in_flight
 from tuneful.program.running.portal import portal
 from tuneful.program.running.runtime import context, current_cache, settings
@@ -80,7 +81,7 @@ class Loop:
         self.brief = _brief(self)
         check_rows(self.task, run=self.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
         check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
-        self.meter = Meter(self.task.budget)
+        self.meter = Gate(self.task.budget)
         self.reserve = Reserve(self.meter)
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
@@ -103,6 +104,7 @@ class Loop:
         return program
 
     async def _run_all(self) -> CompileReport:
+        self.meter.models = await portal.in_thread(self._models)
         self.planned = await portal.in_thread(self._planned)
         await portal.in_thread(self._check_splits)
         self.state = await portal.in_thread(lambda: self.recipe.init(self.brief))
@@ -306,6 +308,11 @@ class Loop:
             prompts=prompts(self.student, verdict.candidate, inputs, self.search[0]),
             left_out={kind: n for kind, n in left.items() if n},
         )
+
+    def _models(self) -> tuple[LM, ...]:
+        taught = self.task.teacher is not None or self.recipe.teacher_settings is not None
+        teacher = self.teacher if taught else None
+        return models_of(self.recipe, self.brief, [self.student, self.original], teacher)
 
     def _about(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
+from tuneful.program.lm import LM
 from tuneful.program.module import Module
 
 
@@ -87,6 +88,10 @@ class Recipe:
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the fewest and the most calls of models that propose, by the name of the job, for the plan."""
         return {}
+
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return LMs that the search may ask beside those of its programs: looked at before anything is spent."""
+        return []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"

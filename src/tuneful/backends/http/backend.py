@@ -154,6 +154,10 @@ class HTTPBackend(Backend):
 
     # --- keys ---
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing, or is none."""
+        self._key()
+
     def request_headers(self) -> dict[str, str]:
         """Return the headers of a request, the key among them. Raises LMAuthError where one is needed and missing."""
         key = self._key()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tuneful.errors import UsageError
 from tuneful.optimize.identity import fingerprint
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Job
-from tuneful.program.lm import LM
+from tuneful.program.lm import LM, lms_of
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import context, rollout
 
@@ -40,6 +41,18 @@ class Proposing(Teleprompter):
         with context(**self._ambient()), rollout(job.inputs.get("sample", 0)):
             prediction = await self.proposers[job.name].acall(**inputs)
         return dict(prediction.to_dict())
+
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return the LMs of the proposers that may be asked.
+
+        Raises:
+            UsageError: one of the proposers is no program.
+        """
+        for name, proposer in self.proposers.items():
+            if not isinstance(proposer, Module):
+                raise UsageError(f"a proposer is a program, a tf.Module; `proposers[{name!r}]` is {proposer!r:.80}.")
+        asked = [self.proposers[name] for name in self.proposals(brief) if name in self.proposers]
+        return lms_of(asked, self.prompt_model)
 
     def decides(self, job: Job) -> Any:
         """Return the proposer: its code, its parameters and its model."""
