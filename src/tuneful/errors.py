@@ -27,6 +27,7 @@
     │   └── CodeInterpreterError      the sandbox is: it cannot start, or broke
     ├── RetrieverError                a retriever or a ranker raised
     ├── ExitError                     you: code of yours called `sys.exit` where a run goes on without it
+    ├── ProposalError                 you: a proposer raised, or gave something that is no proposal
     ├── EvaluationError               you: a program fails on every example, or on too many
     ├── TrainingError                 a training: no memory, a loss that is no number, a service's job that failed
     │   └── TrainingStopped           nobody: it was asked to stop, and can go on
@@ -340,6 +341,18 @@ class ExitError(TunefulError):
         )
         made.__cause__ = error
         return made
+
+
+class ProposalError(TunefulError):
+    """A program that proposes raised, or gave something that is no proposal: a compile counts it, and goes on.
+
+    Attributes:
+        proposer: its name.
+    """
+
+    def __init__(self, message: str, *, proposer: str) -> None:
+        super().__init__(message)
+        self.proposer = proposer
 
 
 class EvaluationError(TunefulError):

@@ -181,14 +181,16 @@ async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]
 
 
 def _judged(error: Exception, own: Status) -> Status:
-    """Return the status for what somebody's code raised: `own` where it is that code's fault.
+    """Return the status for what somebody's code raised: `own` where it is that code's fault."""
+    raise_if_must_act(error)
+    return "infra_error" if is_infrastructure(error) else own
 
-    Raises what the caller must act on, also where the code has wrapped it in an exception of its own, or in a group.
-    """
+
+def raise_if_must_act(error: BaseException) -> None:
+    """Raise what the caller must act on, also where somebody's code put it into an exception of its own, or a group."""
     for one in inner_errors(error):
         if isinstance(one, MUST_ACT):
             raise one
-    return "infra_error" if is_infrastructure(error) else own
 
 
 def _fail(row: Row, status: Status, error: BaseException) -> None:

@@ -16,7 +16,7 @@ from tuneful.optimize.evidence import MOST_POINTS, MOST_TRIED, Demo, Origin, Poi
 from tuneful.optimize.identity import hash_of
 from tuneful.optimize.objectives import Cost, costs_of
 from tuneful.optimize.strategies.front import front
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial
 from tuneful.program.running.runtime import settings
 from tuneful.program.watching.callback import current_call_id, tell
 from tuneful.program.watching.compile_progress import CompileProgress
@@ -119,6 +119,10 @@ class Chronicle:
         for step in record["steps"]:
             self.warnings.update(step["noted"])
             self.models[step["model"]] = None
+
+    def job(self, job: Job, noted: Mapping[str, int]) -> None:
+        """Take what did not go plainly in a job, which is counted apart from what did not in the program."""
+        self.warnings.update({f"{kind} ({job.name})": n for kind, n in noted.items()})
 
     def check_scores(self) -> None:
         """Note where no run scored more than 0: such a search is blind, and the metric may be wrong."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase, metered, phase
-from tuneful.errors import AdapterParseError, LMError
+from tuneful.errors import AdapterParseError, LMError, ProposalError
 from tuneful.evaluate.rollout import MUST_ACT
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.identity import hash_of
+from tuneful.optimize.noting import noting
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.trial import Brief, Job
 from tuneful.store.journal import Journal
@@ -23,9 +24,10 @@ _log = logging.getLogger(__name__)
 async def result_of(
     job: Job, recipe: Recipe, brief: Brief, journal: Journal, meter: Meter, chronicle: Chronicle
 ) -> Any:
-    """Return the result of a job, from the journal or by doing it; None where its model gave none.
+    """Return the result of a job, from the journal or by doing it; None where its model, or a proposer, gave none.
 
-    A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report.
+    Such a failure is not kept, so that a resumed run tries it again; it is counted in the report. So is what did not go
+    plainly in a job that succeeded: repair turns, truncated answers.
 
     Raises what the caller must act on (`MUST_ACT`): without a key, say, every further proposal would fail as well.
     """
@@ -37,17 +39,23 @@ async def result_of(
     with phase(job.name):
         if record is not None and (record["result"] is None or recipe.usable(record["result"])):
             meter.restore(Usage(**record["usage"]), current_phase())
+            chronicle.job(job, record.get("noted", {}))
             return record["result"]
         own, begun = Meter(), time.monotonic()
-        try:
-            with metered(own):
-                result = await recipe.work(brief, job)
-        except MUST_ACT:
-            raise
-        except (AdapterParseError, LMError) as error:
-            chronicle.warnings[f"{job.name} failed"] += 1
-            _log.warning("%s failed: %s", job.name, error)
-            return None
-    seconds = time.monotonic() - begun
-    journal.write(key, {"job": job.name, "result": result, "usage": own.usage.to_json(), "seconds": seconds})
+        with noting() as noted:
+            try:
+                with metered(own):
+                    result = await recipe.work(brief, job)
+            except MUST_ACT:
+                raise
+            except (AdapterParseError, LMError, ProposalError) as error:
+                chronicle.warnings[f"{job.name} failed"] += 1
+                traced = error if isinstance(error, ProposalError) else None  # it is somebody's own code
+                _log.warning("%s failed: %s", job.name, error, exc_info=traced)
+                return None
+            finally:
+                chronicle.job(job, noted)
+    usage, seconds = own.usage.to_json(), time.monotonic() - begun
+    kept = {"job": job.name, "result": result, "usage": usage, "seconds": seconds}
+    journal.write(key, {**kept, **({"noted": dict(noted)} if noted else {})})
     return result
