@@ -7,6 +7,7 @@ records alone, so a run that was stopped replays them and goes on, to the same r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +150,7 @@ class Loop:
                     trials = await portal.in_thread(lambda: self._affordable(asked))
                     if not trials:
                         break
-                    results = await self._results(trials)
-                    self.state = await self._of(self.recipe.tell, results)
+                    await self._try(trials)
                 else:
                     break
                 _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
@@ -216,9 +216,24 @@ class Loop:
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
-    async def _results(self, trials: Sequence[Trial]) -> list[tuple[Trial, list[Outcome]]]:
-        """Run trials side by side; return the outcomes of each."""
-        results = []
+    async def _try(self, trials: Sequence[Trial]) -> None:
+        """Run trials side by side, and tell the recipe the outcomes of each.
+
+        Where a clock or Ctrl-C breaks them off, no two runs are alike, and it is told of the first ones, as far as they
+        are done. What the other limits break off it is not: which trials are done is decided by timing, and which wave
+        is broken off is not.
+        """
+        results: list[tuple[Trial, list[Outcome]]] = []
+        try:
+            await self._results(trials, results)
+        except (BudgetExceeded, asyncio.CancelledError) as broken_off:
+            if results and getattr(broken_off, "limit", "seconds") == "seconds":
+                self.state = await self._of(self.recipe.tell, results)
+            raise
+        self.state = await self._of(self.recipe.tell, results)
+
+    async def _results(self, trials: Sequence[Trial], results: list[tuple[Trial, list[Outcome]]]) -> None:
+        """Run trials side by side; put the outcomes of each into `results` once all before it are there."""
 
         def done(i: int, records: Sequence[Mapping[str, Any]]) -> None:
             results.append((trials[i], self._outcomes(trials[i], records)))
@@ -226,7 +241,6 @@ class Loop:
             self.reserve.note(trials[i].candidate, records, trials[i].who)
 
         await self.runner.records([self._batch(trial) for trial in trials], done)
-        return results
 
     def _batch(self, trial: Trial) -> Batch:
         owner = self.student if trial.who == "student" else self.teacher
