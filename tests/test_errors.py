@@ -9,6 +9,7 @@ from tuneful import errors
 
 #: What constructors ask for beside the message.
 MORE = {"BudgetExceeded": {"limit": "calls"}, "RetrieverError": {"query": "q"}, "ToolError": {"tool": "look"}}
+MORE["ProposalError"] = {"proposer": "instructions"}
 MORE["ToolTimeoutError"] = MORE["ToolError"]
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.TunefulError)]
 

@@ -26,6 +26,8 @@
     │   ├── CodeExecutionError        the code is at fault: it can be written anew
     │   └── CodeInterpreterError      the sandbox is: it cannot start, or broke
     ├── RetrieverError                a retriever or a ranker raised
+    ├── ExitError                     you: code of yours called `sys.exit` where a run goes on without it
+    ├── ProposalError                 you: a proposer raised, or gave something that is no proposal
     ├── EvaluationError               you: a program fails on every example, or on too many
     ├── TrainingError                 a training: no memory, a loss that is no number, a service's job that failed
     │   └── TrainingStopped           nobody: it was asked to stop, and can go on
@@ -40,7 +42,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 
 class TunefulError(Exception):
@@ -317,6 +319,40 @@ class CodeExecutionError(CodeError):
 
 class CodeInterpreterError(CodeError):
     """A sandbox cannot start, or broke. No other code would help."""
+
+
+class ExitError(TunefulError):
+    """A program, a metric, a tool or a proposer called `sys.exit`. It is that code's failure, and ends nothing else.
+
+    Attributes:
+        code: what `sys.exit` was given, where that is a number or a text.
+    """
+
+    def __init__(self, message: str, *, code: int | str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @classmethod
+    def of(cls, whose: str, error: SystemExit) -> Self:
+        """Return the error for somebody's exit, which is its cause."""
+        code = error.code if isinstance(error.code, (int, str)) else None
+        made = cls(
+            f"{whose} called sys.exit({'' if code is None else repr(code)}). Raise an exception instead.", code=code
+        )
+        made.__cause__ = error
+        return made
+
+
+class ProposalError(TunefulError):
+    """A program that proposes raised, or gave something that is no proposal: a compile counts it, and goes on.
+
+    Attributes:
+        proposer: its name.
+    """
+
+    def __init__(self, message: str, *, proposer: str) -> None:
+        super().__init__(message)
+        self.proposer = proposer
 
 
 class EvaluationError(TunefulError):

@@ -39,7 +39,7 @@ def test_a_run_with_a_retry_and_a_compile_prints_nothing(tmp_path):
 def test_pythons_logging_shows_what_goes_on(tmp_path):
     done = run(tmp_path, 'logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO)')
     assert done.returncode == 0
-    assert "INFO tuneful.backends.retried attempt 1 of scripted failed (LMServerError)" in done.stderr
+    assert "INFO tuneful.backends.retried attempt 1 of scripted#scripted failed (LMServerError)" in done.stderr
     assert "INFO tuneful.optimize.loop search: " in done.stderr
     assert "WARNING" not in done.stderr
 

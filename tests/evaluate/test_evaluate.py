@@ -411,3 +411,47 @@ def test_which_rows_are_the_first_is_not_for_threads_to_say():
         result = tf.Evaluate(devset=rows(12), metric=slow, num_threads=12)(QA)
 
     assert [row.status for row in result.rows].count("metric_error") == 3
+
+
+# --- the first rows are the first ones of the data set, whichever is done first ---
+
+
+def slow_at(*numbers):
+    """Return a script that answers some rows after all others."""
+
+    async def script(request):
+        if int(number(request)) in numbers:
+            await asyncio.sleep(0.3)
+        return echo(request)
+
+    return script
+
+
+def broken_but_for(*questions):
+    def metric(example, prediction):
+        if example.question in questions:
+            return True
+        raise LookupError(example.question)
+
+    return metric
+
+
+def test_a_run_whose_first_row_is_fine_goes_on_also_where_that_row_is_done_last():
+    with tf.context(lm=ScriptedLM(slow_at(0))):
+        result = tf.Evaluate(devset=rows(6), metric=broken_but_for("q0"), num_threads=6)(QA)
+
+    assert result.statuses == {"ok": 1, "metric_error": 5}
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2])
+def test_a_hopeless_run_stops_with_its_first_failure_whichever_is_done_first(slow):
+    with tf.context(lm=ScriptedLM(slow_at(slow))), pytest.raises(tf.MetricError, match="LookupError: q0"):
+        tf.Evaluate(devset=rows(6), metric=broken_but_for("q3", "q4", "q5"), num_threads=6)(QA)
+
+
+@pytest.mark.parametrize("slow", [0, 2, 4])
+def test_max_errors_stops_at_the_same_row_whatever_the_timing(slow):
+    with tf.context(lm=ScriptedLM(slow_at(slow))), pytest.raises(tf.EvaluationError, match="LookupError: q4") as caught:
+        tf.Evaluate(devset=rows(8), metric=broken_but_for("q0", "q2"), num_threads=8, max_errors=2)(QA)
+
+    assert [r.example.question for r in caught.value.rows] == ["q0", "q1", "q2", "q3", "q4"]

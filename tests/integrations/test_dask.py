@@ -83,6 +83,19 @@ def test_an_evaluation_gives_what_it_gives_in_one_process(address):
     assert 0 < there.score < 100
 
 
+def test_a_metric_that_exits_ends_no_worker(cluster, address):
+    def metric(example, prediction, trace=None):
+        return sys.exit(1) if example.question == "q3" else True
+
+    before = {worker.pid for worker in cluster.workers.values()}
+    with tf.context(lm=ScriptedLM(echo()), executor=address):
+        result = tf.Evaluate(devset=make_rows(12), metric=metric)(QA)
+
+    assert result.statuses == {"ok": 11, "metric_error": 1}
+    assert "the metric called sys.exit(1)" in result.rows[3].error
+    assert {worker.pid for worker in cluster.workers.values()} == before
+
+
 def test_a_compile_gives_what_it_gives_in_one_process_although_a_worker_is_killed(address, tmp_path):
     rows = make_rows(40)
     metric = exact()

@@ -184,3 +184,47 @@ def test_a_run_whose_records_fit_nothing_says_so_before_much_is_paid_again(rows,
 
     assert ["earlier records that do not fit" in warnings for warnings in told] == [False, False, True]
     assert "none is of this program, metric and rows" in caplog.text
+
+
+def test_rows_on_which_the_metric_raised_are_scored_again_and_paid_for_once(rows, metric, landscape, tmp_path):
+    labels = tmp_path / "labels.csv"  # a file, since a value that the metric holds would make it another metric
+
+    def judge(example, prediction, trace=None):
+        if not labels.exists() and example.question in ("q501", "q502", "q503"):
+            raise FileNotFoundError("labels.csv")
+        return metric(example, prediction)
+
+    def run(name):
+        lm = landscape(0.3, 0.9, cache=True)
+        report = compile_with(tf.BootstrapFewShot(metric=judge), lm, rows, run=name).report
+        return report, len(lm.requests)
+
+    first, asked = run("mine")
+    failing, asked_of_failing = run("mine")
+    labels.touch()
+    second, asked_again = run("mine")
+    third, _ = run("mine")
+    whole, _ = run("other")
+
+    assert first.baseline.statuses["metric_error"] == 3
+    assert first.warnings["metric error"] == failing.warnings["metric error"]
+    assert "metric_error" not in second.baseline.statuses
+    assert second.comparison == whole.comparison
+    assert (asked_of_failing, asked_again) == (0, 0)
+    assert asked == first.usage.calls == failing.usage.calls == second.usage.calls == third.usage.calls
+
+
+def test_a_run_that_was_stopped_as_hopeless_is_stopped_again(rows, metric):
+    class Broken(tf.Module):
+        def __init__(self):
+            self.answer = QA
+
+        def forward(self, question):
+            raise LookupError("nothing there")
+
+    def run():
+        with pytest.raises(tf.EvaluationError, match="nothing there"):
+            tf.BootstrapFewShot(metric=metric).compile(Broken(), trainset=rows(30), run="mine")
+
+    run()
+    run()

@@ -7,7 +7,10 @@ import signal
 import pytest
 
 import tuneful as tf
+from tuneful.backends.budget import Meter
 from tuneful.optimize.interrupt import interruptible
+from tuneful.optimize.teleprompter import Teleprompter
+from tuneful.optimize.trial import Trial
 from tuneful.store.runs import Runs
 from tuneful.testing import ScriptedLM
 
@@ -149,3 +152,40 @@ async def test_a_compile_that_is_cancelled_is_cancelled(rows, metric, landscape)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+class Two(Teleprompter):
+    """Runs two candidates in one wave, and takes those that it is told of."""
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    def ask(self, brief, state):
+        rows = tuple(range(10))
+        return [] if state else [Trial({"instructions": text}, rows) for text in ("First.", "Second.")]
+
+    def tell(self, brief, state, results):
+        return {"told": [trial.candidate for trial, _ in results]}
+
+    def finalists(self, brief, state):
+        return state.get("told", [])
+
+
+@pytest.mark.parametrize(("limit", "told"), [("ctrl-c", True), ("seconds", True), ("calls", False)])
+def test_of_a_wave_that_a_clock_breaks_off_the_trials_that_are_done_count(limit, told, rows, metric, monkeypatch):
+    monkeypatch.setattr(Meter, "seconds", property(lambda meter: 100.0 * (len(lm.requests) >= 13)))
+
+    async def script(request):
+        if limit == "ctrl-c" and len(lm.requests) == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(30)
+        return "[[ ## answer ## ]]\na1"
+
+    budget = {"seconds": tf.Budget(seconds=50), "calls": tf.Budget(calls=13)}.get(limit)
+    lm = ScriptedLM(script)
+    with tf.context(lm=lm, num_threads=1):
+        report = Two(metric).compile(QA, trainset=rows(10), valset=rows(20, start=100), budget=budget).report
+
+    assert len(lm.requests) == 13
+    assert report.verdict == ("not compared" if told else "nothing learned")
+    assert report.candidate == ({"instructions": "First."} if told else {})

@@ -1,11 +1,14 @@
 """Jobs of a recipe: done once, metered, kept in the journal, and never the end of a compile."""
 
+import sys
+
 import pytest
 
 import tuneful as tf
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Job, Trial
 from tuneful.testing import ScriptedLM
+from tuneful.wire.response import Choice, Response, Usage
 
 QA = tf.Predict("question -> answer")
 PROPOSER = tf.Predict(tf.Signature("instructions, number: int -> proposal", "Write better instructions."))
@@ -163,5 +166,90 @@ def test_what_a_proposers_answers_needed_is_counted_also_by_a_run_that_replays_t
     with tf.context(journal=tmp_path / "journal.sqlite", lm=ScriptedLM(task_model), cache=False):
         told = [Proposing(metric, plain).compile(QA, trainset=rows(40), run="a").report.warnings for _ in range(2)]
 
-    assert [warnings["marker missing (tolerated)"] for warnings in told] == [3, 3]
+    assert [warnings["marker missing (tolerated) (proposal)"] for warnings in told] == [3, 3]
     assert len(plain.requests) == 3
+
+
+# --- proposers ---
+
+
+class Own(tf.Module):
+    """A proposer of the user's own, which proposes what a function of the number of its calls gives."""
+
+    def __init__(self, proposed):
+        self.step = tf.Predict("task -> instructions")
+        self.proposed = proposed
+        self.calls = []
+
+    def forward(self, **given):
+        self.calls.append(given)
+        return self.proposed(len(self.calls))
+
+
+def with_own_proposer(rows, metric, proposed, **options):
+    teleprompter = tf.COPRO(metric=metric, prompt_model=ScriptedLM(proposals), breadth=4, depth=1)
+    teleprompter.proposers["instructions"] = Own(proposed)
+    with tf.context(lm=ScriptedLM(task_model), cache=False, num_threads=1):
+        return teleprompter.compile(QA, trainset=rows(20), valset=rows(40, start=100), **options).report
+
+
+def good():
+    return tf.Prediction(instructions="Be right.")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda: 1 / 0,
+        lambda: sys.exit(1),
+        lambda: None,
+        lambda: {"instructions": "Be right."},
+        lambda: tf.Prediction(text="Be right."),
+        lambda: tf.Prediction(instructions=["Be right."]),
+    ],
+    ids=["raises", "exits", "none", "a dict", "another field", "another type"],
+)
+def test_a_proposer_that_fails_is_counted_and_the_search_goes_on_with_the_others(bad, rows, metric, caplog):
+    report = with_own_proposer(rows, metric, lambda call: bad() if call == 1 else good())
+
+    assert report.verdict == "better"
+    assert report.warnings["instructions failed"] == 1
+    assert "the proposer `instructions`" in caplog.text
+
+
+def test_what_the_caller_must_act_on_is_raised_from_a_proposer_too(rows, metric):
+    def revoked(call):
+        raise RuntimeError("my wrapper") from tf.LMAuthError("revoked")
+
+    with pytest.raises(tf.LMAuthError, match="revoked"):
+        with_own_proposer(rows, metric, revoked)
+
+
+def test_a_proposer_that_is_no_program_is_refused_before_any_call(rows, metric):
+    lm = ScriptedLM(task_model)
+    teleprompter = tf.COPRO(metric=metric, prompt_model=ScriptedLM(proposals))
+    teleprompter.proposers["instructions"] = lambda **given: good()
+
+    with tf.context(lm=lm), pytest.raises(tf.UsageError, match=r"proposers\['instructions'\]"):
+        teleprompter.compile(QA, trainset=rows(20))
+    assert lm.requests == []
+
+
+def test_what_did_not_go_plainly_in_proposals_is_counted_also_when_the_run_goes_on(rows, metric, tmp_path):
+    def write(request):
+        if len(request.messages) <= 2:
+            return ""
+        return Response((Choice("[[ ## instructions ## ]]\nBe right.", "length"),), Usage(calls=1))
+
+    def run():
+        prompt_model = ScriptedLM(write)
+        teleprompter = tf.COPRO(metric=metric, prompt_model=prompt_model, breadth=3, depth=1)
+        with tf.context(lm=ScriptedLM(task_model), cache=False, journal=tmp_path / "journal.sqlite"):
+            compiled = teleprompter.compile(QA, trainset=rows(20), valset=rows(40, start=100), run="a")
+        return compiled.report.warnings, len(prompt_model.requests)
+
+    first, asked = run()
+    again, asked_again = run()
+
+    assert first["repair turn (instructions)"] == first["truncated answer (instructions)"] == asked // 2 > 0
+    assert (again, asked_again) == (first, 0)

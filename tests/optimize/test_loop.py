@@ -427,20 +427,3 @@ def test_what_failed_for_want_of_a_network_or_by_the_metric_is_tried_again_and_n
     assert not {"infra error", "metric error"} & again.warnings.keys()
     assert again.comparison.n == 30
     assert len(lm.requests) - calls <= 4  # the two rows, with the original and the candidate
-
-
-def test_models_that_will_be_asked_later_are_checked_at_the_start(rows, metric, landscape, monkeypatch, caplog):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    given = {"propose": False, "adapters": (), "embedder": None, "num_candidates": 2}
-    for more in ({"models": ["openai/gpt-4o-mini"]}, {"prompt_model": tf.LM("openai/gpt-4o-mini")}):
-        caplog.clear()
-        with tf.context(lm=landscape(0.3, 0.9)):
-            report = tf.Tune(metric, **given, **more).compile(QA, trainset=rows(40), budget=tf.Budget(calls=20)).report
-        assert "no API key for `gpt-4o-mini`" in caplog.text
-        assert report.warnings["no API key"] == 1
-
-    lm = landscape(0.3, 0.9)
-    unknown = tf.LM("openai/unknown-model", api_key="x")
-    with tf.context(lm=lm), pytest.raises(tf.NotConfiguredError, match=r"the price of .*unknown-model.* is not known"):
-        tf.Tune(metric, **given, prompt_model=unknown).compile(QA, trainset=rows(40), budget=tf.Budget(usd=1))
-    assert not lm.requests

@@ -60,7 +60,7 @@ class Backend(Rebuilt):
         yield response
 
     def check(self) -> None:
-        """Raise LMAuthError where a key is needed and missing. Nothing is sent."""
+        """Raise LMAuthError where it is known without a call that no request can be answered: a key is missing."""
 
     async def probe(self) -> Capabilities:
         """Ask the server what it can do, take the answer over into `capabilities`, and return it.

@@ -44,14 +44,6 @@ class Budget:
 _UNLIMITED = Budget()
 
 
-def unpriced(model: str) -> NotConfiguredError:
-    """Return the error for a model without a price where dollars are limited."""
-    return NotConfiguredError(
-        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
-        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
-    )
-
-
 class Meter:
     """Counts what a scope uses, by model and phase, and refuses a request once the budget is used up. Thread-safe."""
 
@@ -201,6 +193,14 @@ class Meter:
         self._total = usage if first else self._total + usage
         old = self._parts.get((model, phase))
         self._parts[model, phase] = usage if old is None else old + usage
+
+
+def unpriced(model: str) -> NotConfiguredError:
+    """Return the error for a limit in dollars on a model whose price is not known."""
+    return NotConfiguredError(
+        f"the budget has a limit in dollars, but the price of `{model}` is not known. "
+        "Give it: tf.LM(..., price_per_million=(input_usd, output_usd)), or limit tokens or calls."
+    )
 
 
 def _exceeded(budget: Budget, limit: str, spent: str) -> BudgetExceeded:

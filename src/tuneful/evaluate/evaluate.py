@@ -109,8 +109,8 @@ class Evaluate:
         watch = Watch(len(self.devset), self.max_errors)
         paths = paths_of(program)
 
-        async def one(example: Example) -> Row:
-            number = watch.begun()
+        async def one(item: tuple[int, Example]) -> Row:
+            number, example = item
             row = await roll_out(
                 program,
                 example,
@@ -119,16 +119,21 @@ class Evaluate:
                 failure_score=self.failure_score,
                 paths=paths,
             )
-            watch.add(row, number)
+            watch.add(number, row)
             bar.advance(watch.shown)
             return row
 
         with sharing():
-            return await gather_bounded(self.devset, one, await rollouts_in_flight(self.num_threads, program))
+            return await gather_bounded(
+                list(enumerate(self.devset)), one, await rollouts_in_flight(self.num_threads, program)
+            )
 
 
 class Watch:
-    """Watches rows as they are done, and stops a run that is hopeless. Its cost does not grow with the rows.
+    """Watches rows, and stops a run that is hopeless. Its cost does not grow with the rows.
+
+    It judges rows in their order, whichever is done first: a row is looked at when all before it are done. So a run
+    that is repeated stops at the same row, with the same words, whatever the timing.
 
     Args:
         total: rows to come.
@@ -136,11 +141,11 @@ class Watch:
     """
 
     def __init__(self, total: int, max_errors: int | None = None) -> None:
-        self._needed = min(FIRST_ITEMS, total)
-        self._first: dict[int, Row] = {}
-        self._begun = 0
+        self._first = min(FIRST_ITEMS, total)
         self._max_errors = max_errors
+        self._early: dict[int, Row] = {}  # done before some row that comes before them
         self._rows: list[Row] = []
+        self._news = 0
         self._failed = 0
         self._scored = 0
         self._sum = 0.0
@@ -154,41 +159,45 @@ class Watch:
         """Return the mean as text."""
         return "" if self.mean is None else f"{100 * self.mean:.1f} %"
 
-    def begun(self) -> int:
-        """Note that a row begins; returns its number, for `add`. Which rows are the first is not for threads to say."""
-        self._begun += 1
-        return self._begun - 1
-
-    def add(self, row: Row, number: int) -> None:
+    def add(self, number: int, row: Row, *, known: bool = False) -> None:
         """Take a row that is done.
+
+        Args:
+            number: its place among all rows, from 0 on.
+            row: the row.
+            known: whether it was run before, by a run that went on after it.
 
         Raises:
             MetricError, EvaluationError: the first rows all failed in the user's code, or too many rows have failed.
         """
-        self._rows.append(row)
-        self._failed += row.status != "ok"
         if row.score is not None:
             self._scored += 1
             self._sum += row.score
-        if number < self._needed:
-            self._first[number] = row
-            if len(self._first) == self._needed:
-                self._stop_if_all_broken([self._first[i] for i in range(self._needed)])
+        self._news += not known
+        self._early[number] = row
+        while (following := self._early.pop(len(self._rows), None)) is not None:
+            self._look_at(following)
+
+    def _look_at(self, row: Row) -> None:
+        self._rows.append(row)
+        self._failed += row.status != "ok"
+        if self._failed == len(self._rows) == self._first and self._news:
+            self._stop_if_all_broken()
         if self._max_errors is not None and self._failed > self._max_errors:
             message = (
                 f"{self._failed} examples failed, more than max_errors={self._max_errors}. The last one:\n{row.error}"
             )
             raise EvaluationError(message, rows=self._rows) from row.cause
 
-    def _stop_if_all_broken(self, first: Sequence[Row]) -> None:
-        if any(r.status not in ("metric_error", "program_error") for r in first):
+    def _stop_if_all_broken(self) -> None:
+        if any(r.status not in ("metric_error", "program_error") for r in self._rows):
             return
-        if any(isinstance(r.cause, ConstraintError) for r in first):  # the program is whole; the model failed it
+        if any(isinstance(r.cause, ConstraintError) for r in self._rows):  # the program is whole; the model failed it
             return
-        row = first[0]
+        row = self._rows[0]
         what = "metric" if row.status == "metric_error" else "program"
         message = (
-            f"the {what} raised on every one of the first {len(first)} examples, so the run was stopped. "
+            f"the {what} raised on every one of the first {len(self._rows)} examples, so the run was stopped. "
             f"The first time:\n{row.error}"
         )
         if what == "metric":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import time
 import traceback
 from contextlib import nullcontext
@@ -17,12 +15,12 @@ from tuneful.errors import (
     AdapterParseError,
     BudgetExceeded,
     CacheMissError,
+    ExitError,
     LMAuthError,
-    LMError,
     MissingExtraError,
     NotConfiguredError,
-    RetrieverError,
 )
+from tuneful.evaluate.infrastructure import inner_errors, is_infrastructure
 from tuneful.evaluate.metric import Metric
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import settings
@@ -37,19 +35,9 @@ Status = Literal["ok", "parse_error", "infra_error", "metric_error", "program_er
 #: program and are left out of the mean.
 COUNTED: tuple[Status, ...] = ("ok", "parse_error", "program_error", "timeout")
 
-#: What the operating system says of a network that is not there.
-_UNREACHABLE = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
-
-#: What HTTP clients raise where no answer came, by name: none of them need be installed.
-_OF_CLIENTS = frozenset(
-    {
-        "httpx.TransportError",
-        "requests.exceptions.ConnectionError",
-        "requests.exceptions.Timeout",
-        "aiohttp.client_exceptions.ClientConnectionError",
-        "urllib3.exceptions.HTTPError",
-    }
-)
+#: Statuses that another attempt may change, the program being the same: a compile that goes on tries such rows again.
+#: A metric is mended where its failure was its own, or something that it uses is.
+PASSING: tuple[Status, ...] = ("infra_error", "metric_error")
 
 #: What is raised at once instead of becoming the status of a row: going on could only repeat it, or spend.
 MUST_ACT = (BudgetExceeded, LMAuthError, NotConfiguredError, MissingExtraError, CacheMissError)
@@ -63,9 +51,10 @@ class Row:
         example: the example.
         prediction: what the program returned, or None.
         score: the metric's value; the failure score where the program failed; None where nothing can be said.
-        status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised);
-            "timeout"; "infra_error" (the model, a retriever or the network failed, see `is_infrastructure`);
-            "metric_error" (the metric raised).
+        status: "ok"; "parse_error" (the answer does not fit the signature); "program_error" (`forward` raised, or
+            called `sys.exit`); "timeout" (`timeout_s` was up); "infra_error" (a model, a retriever, a network or a
+            service failed, in `forward` or in the metric: see `is_infrastructure`); "metric_error" (the metric raised
+            anything else, or exited).
         seconds: wall time of program and metric.
         cost_usd: cost of program and metric, or None where a price is not known.
         feedback: the metric's words, where it gave any.
@@ -157,12 +146,12 @@ async def _run(row: Row, program: Module, paths: dict[int, str] | None) -> None:
         row.trace = recorder.trace
         try:
             row.prediction = await program.acall(**dict(row.example.inputs().items()))
-        except MUST_ACT:
-            raise
         except AdapterParseError as error:
             _fail(row, "parse_error", error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (the fence: a failure of the user's code becomes data)
-            _fail(row, "infra_error" if is_infrastructure(error) else "program_error", error)
+        except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
+            _fail(row, _judged(error, "program_error"), error)
+        except SystemExit as error:
+            _fail(row, "program_error", ExitError.of("the program", error))
         else:
             if hasattr(row.prediction, "__dict__"):
                 row.prediction.__dict__["_trace"] = recorder.trace
@@ -172,10 +161,10 @@ async def _judge(row: Row, metric: Metric, of: Module | None, *, bootstrapping: 
     try:
         score = await metric(row.example, row.prediction, row.trace if bootstrapping else None)
         by_step = await _of_steps(row, metric, of) if of is not None and metric.speaks_of_steps else {}
-    except MUST_ACT:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (the fence: a failure of the user's code becomes data)
-        _fail(row, "infra_error" if is_infrastructure(error) else "metric_error", error)
+    except Exception as error:  # noqa: BLE001 (the per-example fence: a failure of the user's code becomes data)
+        _fail(row, _judged(error, "metric_error"), error)
+    except SystemExit as error:
+        _fail(row, "metric_error", ExitError.of("the metric", error))
     else:
         row.score, row.feedback, row.feedback_by_step = score.value, score.feedback, by_step
 
@@ -191,18 +180,17 @@ async def _of_steps(row: Row, metric: Metric, program: Module) -> dict[str, str]
     return found
 
 
-def is_infrastructure(error: BaseException) -> bool:
-    """Say whether an error is a model's, a retriever's or the network's, so that the same run may well succeed later.
+def _judged(error: Exception, own: Status) -> Status:
+    """Return the status for what somebody's code raised: `own` where it is that code's fault."""
+    raise_if_must_act(error)
+    return "infra_error" if is_infrastructure(error) else own
 
-    Of errors that the user's code raises these are `ConnectionError`, `TimeoutError` (of its own: the row's limit is
-    another matter), failures to find or reach a host, and what common HTTP clients raise in their place. A file that is
-    missing is the program's own fault.
-    """
-    if isinstance(error, (LMError, RetrieverError, ConnectionError, TimeoutError, socket.gaierror)):
-        return True
-    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
-        return True
-    return any(f"{kind.__module__}.{kind.__name__}" in _OF_CLIENTS for kind in type(error).__mro__)
+
+def raise_if_must_act(error: BaseException) -> None:
+    """Raise what the caller must act on, also where somebody's code put it into an exception of its own, or a group."""
+    for one in inner_errors(error):
+        if isinstance(one, MUST_ACT):
+            raise one
 
 
 def _fail(row: Row, status: Status, error: BaseException) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tuneful.backends.budget import Budget, Meter
 from tuneful.backends.metered import metered, phase
-from tuneful.errors import TunefulError, UsageError
+from tuneful.errors import ExitError, TunefulError, UsageError
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.rollout import Row, roll_out_here
 from tuneful.program.module import Module
@@ -181,6 +181,8 @@ async def _fill(account: Account, errand: Errand, work: Callable[[], Awaitable[A
         return
     except Exception as error:  # noqa: BLE001 (the driver raises it)
         account.error = _portable(error)
+    except SystemExit as error:  # it would end the worker, and with it what others run there
+        account.error = ExitError.of("the work of an errand", error)
     finally:
         del _running[errand.token]
 

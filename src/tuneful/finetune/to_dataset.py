@@ -213,15 +213,15 @@ class Job:
 async def _rows(jobs: Sequence[Job], limit: int, timeout_s: float | None, watch: Watch, *, display: bool) -> list[Row]:
     with progress_bar(len(jobs), "to_dataset", display=display) as bar:
 
-        async def one(job: Job) -> Row:
-            number = watch.begun()
+        async def one(item: tuple[int, Job]) -> Row:
+            number, job = item
             with rollout(job.sample):
                 row = await job.run(timeout_s)
-            watch.add(row, number)
+            watch.add(number, row)
             bar.advance()
             return row
 
-        return await gather_bounded(jobs, one, limit)
+        return await gather_bounded(list(enumerate(jobs)), one, limit)
 
 
 def _labelled(example: Example) -> bool:

@@ -12,6 +12,7 @@ from tuneful.optimize.recipes.bootstrap_finetune import BootstrapFinetune
 from tuneful.optimize.recipes.bootstrap_random_search import BootstrapFewShotWithRandomSearch
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, State, Trial
+from tuneful.program.lm import LM
 from tuneful.program.module import Module
 
 _ARROW = "->"
@@ -151,6 +152,10 @@ class BetterTogether(Teleprompter):
                 before = found.get(name, (0, 0))
                 found[name] = (before[0] + low, before[1] + high)
         return found
+
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return those of the stages."""
+        return [lm for stage in self._stages for lm in stage.lms(brief)]
 
     # --- parts ---
 

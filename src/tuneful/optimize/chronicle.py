@@ -17,7 +17,7 @@ from tuneful.optimize.evidence import MOST_POINTS, MOST_TRIED, Demo, Origin, Poi
 from tuneful.optimize.facts import hash_of
 from tuneful.optimize.objectives import Cost, costs_of
 from tuneful.optimize.strategies.front import front
-from tuneful.optimize.trial import Brief, Candidate, Outcome, Trial
+from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial
 from tuneful.program.running.runtime import settings
 from tuneful.program.watching.callback import current_call_id, tell
 from tuneful.program.watching.compile_progress import CompileProgress
@@ -139,6 +139,10 @@ class Chronicle:
             )
             self.warnings["earlier records that do not fit"] = self._kept
         self._kept = 0
+
+    def job(self, job: Job, noted: Mapping[str, int]) -> None:
+        """Take what did not go plainly in a job, which is counted apart from what did not in the program."""
+        self.warnings.update({f"{kind} ({job.name})": n for kind, n in noted.items()})
 
     def check_scores(self) -> None:
         """Note where every run scored 0: such a search is blind, and the metric may be wrong."""

@@ -28,7 +28,6 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from pickle import PickleBuffer
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -48,7 +47,7 @@ _ELSEWHERE = frozenset({"_tunables", "_report", "_provenance", "_frozen"})
 _OF_PREDICTORS = _ELSEWHERE | {"demos", "demo_pool", "sampling", "lm", "token"}
 
 _PLAIN = frozenset({type(None), bool, float, str})
-_PROTOCOL = 5  # arrays are not copied
+_PROTOCOL = 4  # all of the state, and none of it out of band
 
 #: Most rounds in which things are told apart by what they name.
 _ROUNDS = 16
@@ -123,8 +122,8 @@ class _Walk:
             return ["int", hex(value)]
         if kind is tuple:
             return ["tuple", *map(self._short, value)]
-        if kind in (bytes, bytearray, PickleBuffer):
-            return ["bytes", hashlib.sha256(value.raw() if kind is PickleBuffer else value).hexdigest()]
+        if kind in (bytes, bytearray):
+            return ["bytes", hashlib.sha256(value).hexdigest()]
         if isinstance(value, (type, FunctionType)) and not self._in_code:
             return ["code", self._facts.of_code(value)]
         if isinstance(value, type) and not _is_told(value):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from typing import Any
 
 from tuneful.backends.budget import Meter
 from tuneful.backends.metered import current_phase, metered, phase
-from tuneful.errors import AdapterParseError, LMError
+from tuneful.errors import AdapterParseError, LMError, ProposalError
 from tuneful.evaluate.rollout import MUST_ACT
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.facts import hash_of
@@ -26,10 +25,12 @@ _log = logging.getLogger(__name__)
 async def result_of(
     job: Job, recipe: Recipe, brief: Brief, journal: Journal, meter: Meter, chronicle: Chronicle
 ) -> Any:
-    """Return the result of a job, from the journal or by doing it; None where its model gave none.
+    """Return the result of a job, from the journal or by doing it; None where its model, or a proposer, gave none.
 
-    A failure of the model is not kept, so that a resumed run tries it again; it is counted in the report, as is each
-    answer that needed a repair, and each input that had to be shortened.
+    Such a failure is not kept, so that a resumed run tries it again; it is counted in the report. So is what did not go
+    plainly in a job that succeeded: repair turns, truncated answers.
+
+    Raises what the caller must act on (`MUST_ACT`): without a key, say, every further proposal would fail as well.
     """
     key = hash_of([type(recipe).__qualname__, job.name, dict(job.inputs), recipe.decides(job)])
     record = journal.read(key)
@@ -39,21 +40,23 @@ async def result_of(
     with phase(job.name):
         if record is not None and (record["result"] is None or recipe.usable(record["result"])):
             meter.restore(Usage(**record["usage"]), current_phase())
-            chronicle.warnings.update(record.get("noted", {}))
+            chronicle.job(job, record.get("noted", {}))
             chronicle.expect(0)  # what was paid before is of use
             return record["result"]
         own, begun = Meter(), time.monotonic()
-        try:
-            with metered(own), recording(Module()) as asked:
-                result = await recipe.work(brief, job)
-        except MUST_ACT:
-            raise
-        except (AdapterParseError, LMError) as error:
-            chronicle.warnings[f"{job.name} failed"] += 1
-            _log.warning("%s failed: %s", job.name, error)
-            return None
-    noted = sum((Counter(step.noted) for step in asked.trace), Counter(asked.trace.events))
-    chronicle.warnings.update(noted)
-    told = {"usage": own.usage.to_json(), "seconds": time.monotonic() - begun, "noted": dict(noted)}
+        with recording(Module()) as asked:
+            try:
+                with metered(own):
+                    result = await recipe.work(brief, job)
+            except MUST_ACT:
+                raise
+            except (AdapterParseError, LMError, ProposalError) as error:
+                chronicle.warnings[f"{job.name} failed"] += 1
+                traced = error if isinstance(error, ProposalError) else None  # it is somebody's own code
+                _log.warning("%s failed: %s", job.name, error, exc_info=traced)
+                return None
+            finally:
+                chronicle.job(job, asked.trace.noted)
+    told = {"usage": own.usage.to_json(), "seconds": time.monotonic() - begun, "noted": dict(asked.trace.noted)}
     journal.write(key, {"job": job.name, "result": result, **told})
     return result

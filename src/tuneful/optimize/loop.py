@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneful.backends.budget import Meter
 from tuneful.backends.cache import Cache
 from tuneful.backends.metered import metered
 from tuneful.errors import BudgetExceeded, TunefulError
@@ -26,6 +25,7 @@ from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
 from tuneful.optimize.facts import hash_of
+from tuneful.optimize.gate import Gate, models_of
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan
@@ -46,12 +46,12 @@ from tuneful.optimize.task import (
     check_student,
     check_teacher,
     held,
-    missing_keys,
     split,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.demos.teaching import as_taught, taught_paths
+from tuneful.program.lm import LM
 from tuneful.program.running.concurrency import gather_bounded, in_flight
 from tuneful.program.running.portal import portal
 from tuneful.program.running.runtime import context, current_cache, settings
@@ -88,7 +88,7 @@ class Loop:
         self.brief = _brief(self)
         check_rows(self.task, run=self.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
         check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
-        self.meter = Meter(self.task.budget)
+        self.meter = Gate(self.task.budget)
         self.reserve = Reserve(self.meter)
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
@@ -117,7 +117,7 @@ class Loop:
         return program
 
     async def _run_all(self) -> CompileReport:
-        self._check_models()
+        self.meter.models = await portal.in_thread(self._models)
         self.planned = await portal.in_thread(self._planned)
         await portal.in_thread(self._check_splits)
         self.state = await portal.in_thread(lambda: self.recipe.init(self.brief))
@@ -167,8 +167,7 @@ class Loop:
                     trials = await portal.in_thread(lambda: self._affordable(asked))
                     if not trials:
                         break
-                    results = await self._results(trials)
-                    self.state = await self._of(self.recipe.tell, results)
+                    await self._try(trials)
                 else:
                     break
                 _log.info("search: %s", "; ".join(self.recipe.found(self.brief, self.state)) or "going on")
@@ -234,9 +233,24 @@ class Loop:
         kept = Path(settings.journal).with_suffix(".calls.sqlite") if named else None  # rollouts that were cut short
         return {**threads, "cache": Cache(kept)}
 
-    async def _results(self, trials: Sequence[Trial]) -> list[tuple[Trial, list[Outcome]]]:
-        """Run trials side by side; return the outcomes of each."""
-        results = []
+    async def _try(self, trials: Sequence[Trial]) -> None:
+        """Run trials side by side, and tell the recipe the outcomes of each.
+
+        Where a clock or Ctrl-C breaks them off, no two runs are alike, and it is told of the first ones, as far as they
+        are done. What the other limits break off it is not: which trials are done is decided by timing, and which wave
+        is broken off is not.
+        """
+        results: list[tuple[Trial, list[Outcome]]] = []
+        try:
+            await self._results(trials, results)
+        except (BudgetExceeded, asyncio.CancelledError) as broken_off:
+            if results and getattr(broken_off, "limit", "seconds") == "seconds":
+                self.state = await self._of(self.recipe.tell, results)
+            raise
+        self.state = await self._of(self.recipe.tell, results)
+
+    async def _results(self, trials: Sequence[Trial], results: list[tuple[Trial, list[Outcome]]]) -> None:
+        """Run trials side by side; put the outcomes of each into `results` once all before it are there."""
 
         def done(i: int, records: Sequence[Mapping[str, Any]]) -> None:
             results.append((trials[i], self._outcomes(trials[i], records)))
@@ -247,7 +261,6 @@ class Loop:
         self.chronicle.check_replays()
         for outcome in (outcome for _, found in results for outcome in found):
             self.runner.origins.note(outcome.steps, self.search[outcome.row], self.brief.signatures)
-        return results
 
     def _batch(self, trial: Trial) -> Batch:
         owner = self.student if trial.who == "student" else self.teacher
@@ -331,6 +344,11 @@ class Loop:
             left_out={kind: n for kind, n in left.items() if n},
         )
 
+    def _models(self) -> tuple[LM, ...]:
+        taught = self.task.teacher is not None or self.recipe.teacher_settings is not None
+        teacher = self.teacher if taught else None
+        return models_of(self.recipe, self.brief, [self.student, self.original], teacher)
+
     def _about(self) -> dict[str, Any]:
         return {
             "teleprompter": type(self.recipe).__name__,
@@ -344,12 +362,6 @@ class Loop:
     def _check_splits(self) -> None:
         if self.metric is not None and (known := warn_of_duplicates(self.search, self.held_out)):
             self.chronicle.warnings["held-out row among the search rows"] = known
-
-    def _check_models(self) -> None:
-        predictors = [*self.student.predictors(), *self.teacher.predictors()]
-        for missing in missing_keys([*(p.lm for p in predictors), *self.recipe.lms()], self.task.budget):
-            self.chronicle.warnings["no API key"] += 1
-            _log.warning("%s Calls of it that no cache answers will end the compile.", missing)
 
     def _planned(self) -> Plan | None:
         """Return the plan to compare with what is spent; None where no prompt can be made (the run will say why)."""

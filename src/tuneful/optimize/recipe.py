@@ -7,7 +7,6 @@ from typing import Any
 
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.lm import LM
-from tuneful.program.lm_state import restored
 from tuneful.program.module import Module
 
 
@@ -34,12 +33,6 @@ class Recipe:
     related_teacher: bool = True
     selects: bool = True
     trains: bool = False
-
-    def lms(self) -> list[LM]:
-        """Return the LMs that it asks beside those of the program, so that they are checked before anything is paid."""
-        named = [getattr(self, "prompt_model", None), (self.teacher_settings or {}).get("lm")]
-        listed = [restored(state) for state in getattr(self, "models", ())]
-        return [lm for lm in (*named, *listed) if isinstance(lm, LM)]
 
     def init(self, brief: Brief) -> State:
         """Return the first state."""
@@ -98,6 +91,10 @@ class Recipe:
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the fewest and the most calls of models that propose, by the name of the job, for the plan."""
         return {}
+
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return LMs that the search may ask beside those of its programs: looked at before anything is spent."""
+        return []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"

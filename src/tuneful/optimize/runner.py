@@ -14,7 +14,7 @@ from tuneful.backends.metered import current_phase
 from tuneful.evaluate.evaluate import FIRST_ITEMS, Watch
 from tuneful.evaluate.metric import Metric
 from tuneful.evaluate.remote import rollouts_in_flight, sharing
-from tuneful.evaluate.rollout import roll_out
+from tuneful.evaluate.rollout import PASSING, Row, roll_out
 from tuneful.optimize.chronicle import Chronicle
 from tuneful.optimize.facts import Facts
 from tuneful.optimize.identity import fixed, key_of, metric_fingerprint, with_values
@@ -29,6 +29,9 @@ from tuneful.program.running.runtime import context, rollout
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 from tuneful.wire.response import Usage
+
+#: What stands before the key of a record that says what a row has cost on which the metric raised, and no more.
+_UNSCORED = "unscored "
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,10 @@ class Runner:
         self._facts = Facts()
         self._metric_identity = metric_fingerprint(self.recipe.metric, self._facts)
         self._known_programs: dict[int, tuple[ReferenceType[Module], str]] = {}
+        self._begun = 0  # rollouts so far
         self._accounted: set[str] = set()
         self._running: dict[str, asyncio.Event] = {}
+        self._unscored: dict[str, Mapping[str, Any]] = {}  # what the metric raised on
 
     def _fixed(self, program: Module) -> str:
         """Return what a program was, parameters aside, when it was first run: what it notes in itself is no part."""
@@ -117,9 +122,9 @@ class Runner:
                     done(*following)
                 following = next(upcoming, None)
 
-        async def one(item: tuple[int, int]) -> None:
-            batch, row = item
-            found[batch][row] = await self._row(batches[batch], own[batch], places[batch], row)
+        async def one(item: tuple[int, tuple[int, int]]) -> None:
+            number, (batch, row) = item
+            found[batch][row] = await self._row(batches[batch], own[batch], places[batch], row, number)
             left[batch] -= 1
             say()
 
@@ -133,31 +138,39 @@ class Runner:
                     limits.append(await self.in_flight(batch.program))
             say()
             items = [(i, j) for i, batch in enumerate(batches) for j in range(len(batch.rows))]
-            await gather_bounded(items, one, max(limits))
+            numbered = list(enumerate(items, self._begun))
+            self._begun += len(items)
+            await gather_bounded(numbered, one, max(limits))
         return found
 
     async def _row(
-        self, batch: Batch, own: tuple[str, str], places: Mapping[str, Places], row: int
+        self, batch: Batch, own: tuple[str, str], places: Mapping[str, Places], row: int, number: int
     ) -> Mapping[str, Any]:
         """Return the record of a row of a batch.
 
-        `own` is what its program is besides its parameters, and with them; `places`, where it shows rows' own demos.
+        `own` is what its program is besides its parameters, and with them; `places`, where it shows rows' own demos;
+        `number` counts rollouts.
         """
         example, leave_out = batch.rows[row]
         with context(**batch.settings):
             ready = without_own(batch.program, example, places) if leave_out else batch.program
             identity = own[1] if ready is batch.program else with_values(own[0], ready)
-            return await self._record(ready, identity, example, batch.trial)
+            return await self._record(ready, identity, example, batch.trial, number)
 
-    async def _record(self, program: Module, identity: str, example: Example, trial: Trial) -> Mapping[str, Any]:
+    async def _record(
+        self, program: Module, identity: str, example: Example, trial: Trial, number: int
+    ) -> Mapping[str, Any]:
         """Return the record of a rollout, from the journal or by running it.
 
-        Failures of the infrastructure and of the metric are not kept, so that a resumed run tries them again.
+        Failures that may pass (`PASSING`) are not kept, so that a resumed run tries them again. Within one process a
+        metric that raised would only do so again; what its row has cost is kept for good.
         """
-        key, number = key_of(identity, self._metric_identity, example, trial), self.watch.begun()
+        key = key_of(identity, self._metric_identity, example, trial)
         while (same := self._running.get(key)) is not None:  # two candidates may be one program
             await same.wait()
         again = False
+        if key not in self._accounted and (unscored := self.journal.read(_UNSCORED + key)) is not None:
+            self.meter.restore(Usage(**unscored["usage"]), current_phase())
         record = self._known(key)
         if record is None:
             self._running[key] = asyncio.Event()
@@ -165,9 +178,11 @@ class Runner:
                 record = await self._run(program, example, trial, key, number)
             finally:
                 self._running.pop(key).set()
-        elif not (again := key in self._accounted):  # what this process has paid for itself is in the account already
-            self.chronicle.replayed[record.get("from", "")] += 1
-            self.meter.restore(Usage(**record["usage"]), current_phase())
+        else:
+            self._look_at(Row(example, status=record["status"], error=record["error"]), number, known=True)
+            if not (again := key in self._accounted):  # what this process has paid for itself is in the account already
+                self.chronicle.replayed[record.get("from", "")] += 1
+                self.meter.restore(Usage(**record["usage"]), current_phase())
         self._accounted.add(key)
         judged = self.objectives.judged(record)
         self.chronicle.record(judged, again=again)
@@ -178,17 +193,24 @@ class Runner:
             row = await roll_out(
                 program, example, self.metric, bootstrapping=trial.bootstrapping, by_step=trial.by_step
             )
-        if number < FIRST_ITEMS:  # later a candidate may be what fails: it loses
-            self.watch.add(row, number)
+        self._look_at(row, number)
         record = to_record(row)
-        if row.status not in ("infra_error", "metric_error"):
+        if row.status not in PASSING:
             self.journal.write(key, record)
+        elif row.status == "metric_error":
+            self._unscored[key] = record
+            self.journal.write(_UNSCORED + key, record)
         return record
 
     def _known(self, key: str) -> Mapping[str, Any] | None:
         """Return the record that this run or an earlier one has, which is then this run's too."""
-        record = self.journal.read(key)
+        record = self._unscored.get(key) or self.journal.read(key)
         if record is None and (other := self.journal.of_others(key)) is not None:
             record = taken_over(other[1], other[0])
             self.journal.write(key, record)
         return record
+
+    def _look_at(self, row: Row, number: int, *, known: bool = False) -> None:
+        """Raise where the first rows of all fail in the user's code. Later a candidate may be what fails: it loses."""
+        if number < FIRST_ITEMS:
+            self.watch.add(number, row, known=known)

@@ -189,6 +189,11 @@ def _listed(name: str, values: Any) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def lms_of_states(brief: Brief, states: Sequence[Any]) -> list[LM]:
+    """Return the LMs of such values, where a predictor may take them."""
+    return [restored(state) for state in states] if _free(brief, "lm") else []
+
+
 def _state(model: LM | str | Mapping[str, Any]) -> Any:
     state = model.state if isinstance(model, LM) else model
     again = restored(state)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
-from tuneful.backends.budget import Budget, unpriced
-from tuneful.errors import DataError, LMAuthError, NotConfiguredError, UsageError, nearest
+from tuneful.backends.budget import Budget
+from tuneful.errors import DataError, UsageError, nearest
 from tuneful.evaluate.evaluate import check_examples, check_list, check_program
 from tuneful.optimize.objectives import NONE, Objectives
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.trial import Brief
-from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import settings
 from tuneful.spec.example import Example
@@ -104,25 +103,6 @@ def check_metric(recipe: Recipe) -> None:
             f"{type(recipe).__name__} chooses by scores, and its `metric` is None: give it a function or a program "
             "that judges a run. (A recipe that chooses nothing says `selects = False`.)"
         )
-
-
-def missing_keys(lms: Iterable[LM | None], budget: Budget) -> list[str]:
-    """Return what is to be said of LMs without a key, for which a cache may answer all the same.
-
-    None among them stands for the one in force.
-    Raises NotConfiguredError for one without a price where the budget limits dollars.
-    """
-    found, asked = [], list(lms)
-    with suppress(NotConfiguredError):  # it may never be asked; where it is, that is said there
-        asked += [current_lm()] if None in asked else []
-    for lm in {lm.endpoint: lm for lm in asked if lm is not None}.values():
-        if budget.usd is not None and lm.price is None:
-            raise unpriced(lm.model)
-        try:
-            lm.check()
-        except LMAuthError as error:
-            found.append(str(error))
-    return found
 
 
 def check_run(task: Task) -> None:

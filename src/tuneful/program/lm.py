@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneful.backends.base import Backend, Hearing
 from tuneful.backends.batch.settings import Batch
@@ -29,6 +29,9 @@ from tuneful.wire.capabilities import Capabilities
 from tuneful.wire.messages import Message
 from tuneful.wire.request import SAMPLING_OPTIONS, Request, Sampling
 from tuneful.wire.response import Delta, Response
+
+if TYPE_CHECKING:
+    from tuneful.program.module import Module
 
 #: No tokenizer makes fewer tokens of an ordinary text than its characters divided by this.
 _MOST_CHARS_PER_TOKEN = 16
@@ -160,10 +163,6 @@ class LM(Rebuilt):
         if listed is None:
             listed = Price(0.0, 0.0) if self.backend.local else facts_of(self.model).price
         return listed if listed is None or self._share is None else listed.times(self._share)
-
-    def check(self) -> None:
-        """Raise LMAuthError where a key is needed and missing. Nothing is sent."""
-        self._source.check()
 
     def copy(self, **options: Any) -> LM:
         """Return an LM over the same backend with some sampling options changed."""
@@ -363,6 +362,13 @@ def _check_taken(model: str, capabilities: Capabilities, sampling: Sampling) -> 
             f"`max_tokens={sampling.max_tokens}` is more than the {limit} tokens that `{model}` can write. "
             "No call was made."
         )
+
+
+def lms_of(programs: Iterable[Module], lm: LM | None = None) -> list[LM]:
+    """Return the LMs that programs ask: their predictors' own, and `lm` or the configured one for those without."""
+    default = lm if lm is not None else runtime.settings.lm
+    found = [predictor.lm or default for program in programs for predictor in program.predictors()]
+    return [lm for lm in dict.fromkeys(found) if lm is not None]
 
 
 _default: list[LM] = []

@@ -154,15 +154,15 @@ class HTTPBackend(Backend):
 
     # --- keys ---
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing, or is none."""
+        self._key()
+
     def request_headers(self) -> dict[str, str]:
         """Return the headers of a request, the key among them. Raises LMAuthError where one is needed and missing."""
         key = self._key()
         name, prefix = self._provider.key_header
         return {**dict(self._provider.headers), **self._headers, **({name: prefix + key} if key else {})}
-
-    def check(self) -> None:
-        """Raise LMAuthError where a key is needed and missing."""
-        self._key()
 
     def _key(self) -> str:
         """Return the key, or "" where a server of the user's own, or a local one, is asked without."""

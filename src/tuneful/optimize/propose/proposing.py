@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tuneful.errors import AdapterParseError, LMError, ProposalError, UsageError
+from tuneful.evaluate.rollout import raise_if_must_act
 from tuneful.optimize.identity import fingerprint
+from tuneful.optimize.propose.proposal import checked_proposal
 from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Job
-from tuneful.program.lm import LM
+from tuneful.program.lm import LM, lms_of
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import context, rollout
 
@@ -35,11 +38,34 @@ class Proposing(Teleprompter):
         """Ask the proposer; return its outputs as JSON.
 
         Another `sample` is another answer to the same inputs; `step` is for the recipe alone.
+
+        Raises:
+            AdapterParseError, LMError: the model failed.
+            ProposalError: the proposer raised, or gave something that is no proposal.
         """
         inputs = {name: value for name, value in job.inputs.items() if name not in ("sample", "step")}
+        proposer = self.proposers[job.name]
         with context(**self._ambient()), rollout(job.inputs.get("sample", 0)):
-            prediction = await self.proposers[job.name].acall(**inputs)
-        return dict(prediction.to_dict())
+            try:
+                return checked_proposal(job.name, await proposer.acall(**inputs))
+            except (AdapterParseError, LMError, ProposalError):
+                raise
+            except (Exception, SystemExit) as error:  # a proposer may be the user's own code
+                raise_if_must_act(error)
+                said = f"the proposer `{job.name}` raised {type(error).__name__}: {error}"
+                raise ProposalError(said, proposer=job.name) from error
+
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return the LMs of the proposers that may be asked.
+
+        Raises:
+            UsageError: one of the proposers is no program.
+        """
+        for name, proposer in self.proposers.items():
+            if not isinstance(proposer, Module):
+                raise UsageError(f"a proposer is a program, a tf.Module; `proposers[{name!r}]` is {proposer!r:.80}.")
+        asked = [self.proposers[name] for name in self.proposals(brief) if name in self.proposers]
+        return lms_of(asked, self.prompt_model)
 
     def decides(self, job: Job) -> Any:
         """Return the proposer: its code, its parameters and its model."""

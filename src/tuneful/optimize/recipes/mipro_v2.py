@@ -275,6 +275,10 @@ class MIPROv2(PooledRace, Proposing):
         chosen = [name for name, option in state["points"][selection.leader(state["race"])].items() if option]
         return [pool, written, *raced, f"the leader changes {', '.join(chosen) or 'nothing'}"]
 
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return the LMs of the proposers, and those to choose from."""
+        return [*super().lms(brief), *space.lms_of_states(brief, self.models)]
+
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the calls of the prompt model: for the data, and for the instructions."""
         return self._grounded.calls(brief)

@@ -369,6 +369,10 @@ class Tune(Proposing):
         searched = pool + most + min(preflight.TWICE, rows)
         return (min(preflight.ROWS, rows), searched + pruning.rollouts(searched, rows))
 
+    def lms(self, brief: Brief) -> list[LM]:
+        """Return the LMs of the proposers, and those to choose from."""
+        return [*super().lms(brief), *space.lms_of_states(brief, self.models)]
+
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the calls of the model that proposes: none where the program as it is leaves nothing to gain."""
         if not self._proposes():

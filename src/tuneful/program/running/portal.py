@@ -86,7 +86,7 @@ class Portal:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():  # threads do not survive a fork: start anew
                 loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(loop,), name="tuneful-loop", daemon=True)
+                self._thread = threading.Thread(target=_run_on, args=(loop,), name="tuneful-loop", daemon=True)
                 self._workers = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="tuneful-worker")
                 self._pid = os.getpid()
                 self._thread.start()
@@ -242,13 +242,17 @@ class Portal:
             self._loop = None
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped: not until a task calls `sys.exit()`, which only its own caller is to hear of."""
+def _run_on(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped.
+
+    A task that raises SystemExit or KeyboardInterrupt breaks off `run_forever`, though whoever awaits the task is told
+    of it as of any other exception. With the loop gone, all that wait for it would wait for ever.
+    """
     while True:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            continue  # the task has kept it for whoever waits
+            continue
         return
 
 
@@ -341,7 +345,7 @@ class Plainly:
         try:
             with portal.given_to(self):
                 result, seconds = context.run(self._timed, args)
-        except Exception:
+        except (Exception, SystemExit):
             if not self.wanted_to_wait:
                 raise
         else:

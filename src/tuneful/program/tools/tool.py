@@ -14,7 +14,15 @@ from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
-from tuneful.errors import BudgetExceeded, InputError, LMError, LMInvalidRequestError, ToolTimeoutError, UsageError
+from tuneful.errors import (
+    BudgetExceeded,
+    ExitError,
+    InputError,
+    LMError,
+    LMInvalidRequestError,
+    ToolTimeoutError,
+    UsageError,
+)
 from tuneful.program.module import Module
 from tuneful.program.running.portal import portal
 from tuneful.program.tools.tool_arguments import Arguments
@@ -137,6 +145,7 @@ class Tool(ToolForm):
         Raises:
             InputError: the arguments do not fit. It was not called.
             ToolTimeoutError: its time was up.
+            ExitError: it called `sys.exit`.
         """
         return portal.run(self.acall(**args))
 
@@ -189,6 +198,12 @@ class Tool(ToolForm):
         return work.result()
 
     async def _called(self, args: dict[str, Any]) -> Any:
+        try:
+            return await self._returned(args)
+        except SystemExit as error:  # in a task of its own, it would end the event loop
+            raise ExitError.of(f"the tool `{self.name}`", error) from error
+
+    async def _returned(self, args: dict[str, Any]) -> Any:
         if isinstance(self.func, Module):
             return self._result(await self.func.acall(**args))
         if self._asynchronous:
