@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from asked import QA, exact
 
 import tuneful as tf
 from tuneful.testing import ScriptedLM
@@ -19,19 +20,12 @@ def rows(n, **more):
     return [tf.Example(question=f"q{i}", answer=f"a{i}", **more).with_inputs("question") for i in range(n)]
 
 
-def exact(example, prediction, trace=None):
-    return example.answer == prediction.answer
-
-
 def number(request):
     return request.messages[-1].content.rsplit("q", 1)[1].split()[0]
 
 
 def echo(request):
     return f"[[ ## answer ## ]] a{number(request)}"
-
-
-QA = tf.Predict("question -> answer")
 
 
 def test_score_is_per_cent_with_an_interval_and_rows_in_order():

@@ -5,27 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from asked import QA, echo, exact, make_rows
 
 import tuneful as tf
 from tuneful.testing import ScriptedLM, calls
 from tuneful.wire.capabilities import Capabilities
 
 NATIVE = Capabilities(tools=True)
-
-
-def make_rows(n):
-    return [tf.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(n)]
-
-
-def exact(example, prediction, trace=None):
-    return example.answer == prediction.answer
-
-
-def echo(request):
-    return f"[[ ## answer ## ]] a{request.messages[-1].text.rsplit('q', 1)[1].split()[0]}"
-
-
-QA = tf.Predict("question -> answer")
 
 
 class Exits(tf.Module):

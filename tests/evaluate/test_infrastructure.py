@@ -6,6 +6,7 @@ import ssl
 import urllib.error
 
 import pytest
+from asked import echo, exact, make_rows
 
 import tuneful as tf
 from tuneful.evaluate.infrastructure import is_infrastructure
@@ -88,18 +89,6 @@ def test_causes_in_a_circle_end():
 
 
 # --- rows ---
-
-
-def make_rows(n):
-    return [tf.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(n)]
-
-
-def exact(example, prediction, trace=None):
-    return example.answer == prediction.answer
-
-
-def echo(request):
-    return f"[[ ## answer ## ]] a{request.messages[-1].text.rsplit('q', 1)[1].split()[0]}"
 
 
 class Looks(tf.Module):

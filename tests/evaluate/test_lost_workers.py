@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
+from asked import QA, echo, exact, make_rows
 
 import tuneful as tf
 from tuneful.backends.budget import Meter
@@ -13,21 +14,6 @@ from tuneful.backends.metered import metered
 from tuneful.evaluate import remote, sending, worker
 from tuneful.program.running.executor import Engine
 from tuneful.testing import Landscape, ScriptedLM, SimulatedLM
-
-
-def make_rows(n):
-    return [tf.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(n)]
-
-
-def exact(example, prediction, trace=None):
-    return example.answer == prediction.answer
-
-
-def echo(request):
-    return f"[[ ## answer ## ]] a{request.messages[-1].text.rsplit('q', 1)[1].split()[0]}"
-
-
-QA = tf.Predict("question -> answer")
 
 # --- budgets ---
 

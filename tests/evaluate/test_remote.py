@@ -6,26 +6,12 @@ import threading
 import cloudpickle
 import pydantic
 import pytest
+from asked import QA, echo, exact, make_rows
 
 import tuneful as tf
 from tuneful.evaluate import worker
 from tuneful.program.running.runtime import rollout
 from tuneful.testing import DummyLM, Landscape, ScriptedLM, SimulatedLM
-
-
-def make_rows(n):
-    return [tf.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(n)]
-
-
-def exact(example, prediction, trace=None):
-    return example.answer == prediction.answer
-
-
-def echo(request):
-    return f"[[ ## answer ## ]] a{request.messages[-1].text.rsplit('q', 1)[1].split()[0]}"
-
-
-QA = tf.Predict("question -> answer")
 
 #: For workers that are processes of plain Python, which find functions by their names only.
 METRIC = tf.metrics.answer_exact_match

@@ -1,15 +1,11 @@
 """Every public module can do what modules can do."""
 
-import sys
-from pathlib import Path
 
 import pytest
+from module_cases import CASES
 
 import tuneful as tf
 from tuneful.testing import check_module
-
-sys.path.insert(0, str(Path(__file__).parent))
-from module_cases import CASES
 
 
 @pytest.mark.parametrize("name", CASES)
