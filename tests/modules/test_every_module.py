@@ -1,6 +1,5 @@
 """Every public module can do what modules can do."""
 
-
 import pytest
 from module_cases import CASES
 

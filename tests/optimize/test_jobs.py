@@ -225,14 +225,13 @@ def test_what_the_caller_must_act_on_is_raised_from_a_proposer_too(rows, metric)
         with_own_proposer(rows, metric, revoked)
 
 
-def test_a_proposer_that_is_no_program_is_refused_before_any_call(rows, metric):
-    lm = ScriptedLM(task_model)
-    teleprompter = tf.COPRO(metric=metric, prompt_model=ScriptedLM(proposals))
-    teleprompter.proposers["instructions"] = lambda **given: good()
+def test_a_proposer_that_is_no_program_or_that_nobody_would_ask_is_refused_where_it_is_set(metric):
+    proposers = tf.COPRO(metric=metric, prompt_model=ScriptedLM(proposals)).proposers
 
-    with tf.context(lm=lm), pytest.raises(tf.UsageError, match=r"proposers\['instructions'\]"):
-        teleprompter.compile(QA, trainset=rows(20))
-    assert lm.requests == []
+    with pytest.raises(tf.UsageError, match=r"proposers\['instructions'\]"):
+        proposers["instructions"] = lambda **given: good()
+    with pytest.raises(tf.UsageError, match=r"'wording'.*those that are asked: instructions"):
+        proposers["wording"] = QA
 
 
 def test_what_did_not_go_plainly_in_proposals_is_counted_also_when_the_run_goes_on(rows, metric, tmp_path):

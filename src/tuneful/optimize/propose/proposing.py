@@ -16,6 +16,22 @@ from tuneful.program.module import Module
 from tuneful.program.running.runtime import context, rollout
 
 
+class Proposers(dict[str, Module]):
+    """The programs that propose, by name. Each can be replaced; none can be added, since nobody would ask it."""
+
+    def __setitem__(self, name: str, proposer: Module) -> None:
+        """Replace a proposer.
+
+        Raises:
+            UsageError: there is none of that name, or it is no program.
+        """
+        if name not in self:
+            raise UsageError(f"no proposer is called {name!r} here; those that are asked: {', '.join(self)}.")
+        if not isinstance(proposer, Module):
+            raise UsageError(f"a proposer is a program, a tf.Module; `proposers[{name!r}]` is {proposer!r:.80}.")
+        super().__setitem__(name, proposer)
+
+
 class Proposing(Teleprompter):
     """Base of such teleprompters. A job's name is the proposer's, its inputs are the proposer's, `sample` and `step`.
 
@@ -28,7 +44,7 @@ class Proposing(Teleprompter):
     """
 
     prompt_model: LM | None = None
-    proposers: dict[str, Module]
+    proposers: Proposers
 
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters."""
@@ -56,14 +72,7 @@ class Proposing(Teleprompter):
                 raise ProposalError(said, proposer=job.name) from error
 
     def lms(self, brief: Brief) -> list[LM]:
-        """Return the LMs of the proposers that may be asked.
-
-        Raises:
-            UsageError: one of the proposers is no program.
-        """
-        for name, proposer in self.proposers.items():
-            if not isinstance(proposer, Module):
-                raise UsageError(f"a proposer is a program, a tf.Module; `proposers[{name!r}]` is {proposer!r:.80}.")
+        """Return the LMs of the proposers that may be asked."""
         asked = [self.proposers[name] for name in self.proposals(brief) if name in self.proposers]
         return lms_of(asked, self.prompt_model)
 

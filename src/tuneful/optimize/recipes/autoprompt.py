@@ -7,6 +7,7 @@ from typing import Any
 
 from tuneful.errors import UsageError
 from tuneful.optimize.propose.describe import attempts_text, examples_text, rows_of, signature_text
+from tuneful.optimize.propose.proposing import Proposers
 from tuneful.optimize.propose.wording import WriteWording, new_words, words_text
 from tuneful.optimize.strategies.ascent import Ascent
 from tuneful.optimize.trial import Brief, Candidate, Job
@@ -69,7 +70,7 @@ class AutoPrompt(Ascent):
         self.depth = checked_whole("depth", depth)
         self.init_temperature = init_temperature
         self.num_threads = num_threads
-        self.proposers = {"wording": WriteWording(init_temperature)}
+        self.proposers = Proposers({"wording": WriteWording(init_temperature)})
 
     _proposal = "wording"
 

@@ -8,6 +8,7 @@ from typing import Any
 from tuneful.errors import UsageError
 from tuneful.optimize.propose.describe import attempts_text, examples_text, program_text, rows_of, signature_text
 from tuneful.optimize.propose.instructions import TIPS, WriteInstructions, fresh
+from tuneful.optimize.propose.proposing import Proposers
 from tuneful.optimize.strategies.ascent import Ascent
 from tuneful.optimize.trial import Brief, Candidate, Job
 from tuneful.program.lm import LM
@@ -66,7 +67,7 @@ class COPRO(Ascent):
         self.depth = checked_whole("depth", depth)
         self.init_temperature = init_temperature
         self.num_threads = num_threads
-        self.proposers = {"instructions": WriteInstructions(init_temperature)}
+        self.proposers = Proposers({"instructions": WriteInstructions(init_temperature)})
 
     _proposal = "instructions"
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tuneful.errors import UsageError
 from tuneful.evaluate.metric import Metric
-from tuneful.optimize.propose.proposing import Proposing
+from tuneful.optimize.propose.proposing import Proposers, Proposing
 from tuneful.optimize.propose.reflection import Reflect, reflection_inputs
 from tuneful.optimize.strategies import evolution, lessons
 from tuneful.optimize.strategies.lessons import Lessons
@@ -137,7 +137,7 @@ class GEPA(Proposing):
         self.failure_score = failure_score
         self.perfect_score = perfect_score
         self.init_temperature = init_temperature
-        self.proposers = {"reflection": Reflect(init_temperature)}
+        self.proposers = Proposers({"reflection": Reflect(init_temperature)})
         self._by_step = Metric(metric).speaks_of_steps
         known = (skip_perfect_score, add_format_failure_as_feedback, failure_score, perfect_score)
         self._choice = Lessons(reflection_minibatch_size, *known)

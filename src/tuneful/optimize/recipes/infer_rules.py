@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneful.optimize.propose.demos import bootstrapped
 from tuneful.optimize.propose.describe import examples_text, rows_of, signature_text
-from tuneful.optimize.propose.proposing import Proposing
+from tuneful.optimize.propose.proposing import Proposers, Proposing
 from tuneful.optimize.propose.rules import InduceRules, with_rules
 from tuneful.optimize.strategies import selection
 from tuneful.optimize.strategies.pool import Pool
@@ -81,7 +81,7 @@ class InferRules(PooledRace, Proposing):
         self.max_errors = max_errors
         self.metric_threshold = metric_threshold
         self._pool = Pool(max_bootstrapped_demos, max_labeled_demos, max_rounds, max_errors, metric_threshold)
-        self.proposers = {"rules": InduceRules(init_temperature)}
+        self.proposers = Proposers({"rules": InduceRules(init_temperature)})
 
     def init(self, brief: Brief) -> State:
         """Return the first state: an empty pool, no rules, no race."""

@@ -11,7 +11,7 @@ from tuneful.errors import MissingExtraError, UsageError
 from tuneful.optimize import space
 from tuneful.optimize.propose.demos import demo_paths
 from tuneful.optimize.propose.grounded import Grounded
-from tuneful.optimize.propose.proposing import Proposing
+from tuneful.optimize.propose.proposing import Proposers, Proposing
 from tuneful.optimize.space import Axis, Point, Space
 from tuneful.optimize.strategies import race, selection, tpe
 from tuneful.optimize.strategies.pool import Pool
@@ -142,7 +142,7 @@ class MIPROv2(PooledRace, Proposing):
         self._shows = bool(max_bootstrapped_demos or max_labeled_demos)
         self._pool = Pool(self._runs(), max_labeled_demos, 1, max_errors, metric_threshold)
         self._grounded = self._grounding()
-        self.proposers = self._grounded.proposers(init_temperature)
+        self.proposers = Proposers(self._grounded.proposers(init_temperature))
 
     def _grounding(self) -> Grounded:
         texts = self._n // 2 if self._shows and self.num_candidates is None else self._n

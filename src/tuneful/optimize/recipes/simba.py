@@ -10,7 +10,7 @@ from tuneful.errors import UsageError
 from tuneful.optimize.propose.advice import WriteAdvice, rules_of, run_text, steps_text
 from tuneful.optimize.propose.demos import bootstrapped, demo_paths
 from tuneful.optimize.propose.describe import examples_text, program_text
-from tuneful.optimize.propose.proposing import Proposing
+from tuneful.optimize.propose.proposing import Proposers, Proposing
 from tuneful.optimize.strategies import contrast, race, selection
 from tuneful.optimize.strategies.pool import plain
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
@@ -90,7 +90,7 @@ class SIMBA(Proposing):
         self.num_threads = num_threads
         self.temperature_for_sampling = temperature_for_sampling
         self.temperature_for_candidates = temperature_for_candidates
-        self.proposers = {"advice": WriteAdvice()}
+        self.proposers = Proposers({"advice": WriteAdvice()})
 
     # --- a step: runs, what is learned from them, and whether it helps ---
 

@@ -12,7 +12,7 @@ from tuneful.errors import UsageError
 from tuneful.optimize import space
 from tuneful.optimize.propose import drafts
 from tuneful.optimize.propose.instructions import WriteInstructions
-from tuneful.optimize.propose.proposing import Proposing
+from tuneful.optimize.propose.proposing import Proposers, Proposing
 from tuneful.optimize.propose.reflection import Reflect
 from tuneful.optimize.propose.wording import WriteWording
 from tuneful.optimize.space import Point, Space
@@ -120,7 +120,9 @@ class Tune(Proposing):
         names = tuple(name for name in ADAPTERS if name != "tools") if self.adapters == "auto" else self.adapters
         rest = (self.embedder, names, self.models, self.temperatures, self.earlier)
         self._levers = Levers(self._pool, max_bootstrapped_demos, *rest)
-        self.proposers = {"instructions": WriteInstructions(), "wording": WriteWording(), "reflection": Reflect()}
+        self.proposers = Proposers(
+            {"instructions": WriteInstructions(), "wording": WriteWording(), "reflection": Reflect()}
+        )
 
     # --- the stages: pre-flight, runs of the teacher, proposals, the race, and what can be dropped of the winner ---
 
