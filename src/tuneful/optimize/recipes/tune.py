@@ -354,8 +354,8 @@ class Tune(Proposing):
         if state["race"] is None:
             return lines
         lines += [selection.line(state["race"]), selection.headroom(state["race"])]
-        if state["mutation"]["written"]:
-            lines.append(f"{state['mutation']['written']} candidates rewritten by reflection")
+        if texts := state["mutation"]["seen"]:
+            lines.append(f"instructions rewritten by reflection: {len(texts)}")
         candidates, winner = self._candidates(brief, state), self._winner(state)
         lines.append(f"levers of the winner: {', '.join(candidates[winner]) or 'none, the program stays as it is'}")
         if state["pruning"] is not None:

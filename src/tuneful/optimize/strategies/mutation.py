@@ -4,7 +4,7 @@ A text that was written from some rows is not judged by them: there a candidate 
 from, so that what it has learned by heart gains it nothing.
 
 The state is JSON: `notes` of the candidates, by number (see `lessons`); `seen`, by text, the scores that count on the
-rows that it was written from; `lessons`, what the next reflections are on; and how many were `written`.
+rows that it was written from; `lessons`, what the next reflections are on; and how many were `asked` for.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _CHOICE = Lessons()
 
 
 def start() -> State:
-    """Return the state in which nothing was run and nothing written."""
-    return {"notes": {}, "seen": {}, "lessons": [], "written": 0}
+    """Return the state in which nothing was run and nothing asked for."""
+    return {"notes": {}, "seen": {}, "lessons": [], "asked": 0}
 
 
 def noted(state: State, found: Sequence[tuple[int, Sequence[Outcome]]], alive: Sequence[int]) -> State:
@@ -62,7 +62,7 @@ def chosen(brief: Brief, state: State, running: State) -> State:
     free, found, notes = steps(brief, "instructions"), list[State](), {**state["notes"]}
     means, scores = race.means(running), running["scores"]
     for c in sorted(race.alive(running), key=lambda c: (-len(scores[c]), -(means[c] or 0.0), c)):
-        own, number = notes.get(str(c)), state["written"] + len(found)
+        own, number = notes.get(str(c)), state["asked"] + len(found)
         if own is None or not free or len(found) == _MUTANTS:
             continue
         rng = brief.stream(f"reflection {number}")
@@ -74,7 +74,7 @@ def chosen(brief: Brief, state: State, running: State) -> State:
         step = next(s for s in [*free][turn:] + [*free][:turn] if s in ran)
         found.append({"member": c, "runs": shown, "step": step, "number": number})
         notes[str(c)] = {**own, "shown": [*own["shown"], *shown], "next": [*free].index(step) + 1}
-    return {**state, "notes": notes, "lessons": found, "written": state["written"] + len(found)}
+    return {**state, "notes": notes, "lessons": found, "asked": state["asked"] + len(found)}
 
 
 def jobs(brief: Brief, state: State, candidates: Sequence[Candidate], scores: Sequence[float | None]) -> list[Job]:
