@@ -28,7 +28,7 @@ def with_own_proposer(metric):
 
 
 def plainly(metric, **given):
-    return tf.Tune(metric, embedder=None, adapters=(), **given)
+    return tf.Tune(metric, **{"embedder": None, "adapters": (), **given})
 
 
 class Judge(tf.Module):
@@ -47,6 +47,8 @@ LATE = {
     "a proposer's own": with_own_proposer,
     "a teacher's": lambda m: plainly(m, propose=False, teacher_settings={"lm": keyless()}),
     "of a later stage": lambda m: tf.BetterTogether(m, q=plainly(m, prompt_model=keyless()), strategy="q"),
+    "an embedder's": lambda m: plainly(m, propose=False, embedder="openai/text-embedding-3-small"),
+    "what picks demos": lambda m: tf.KNNFewShot(k=2, vectorizer="openai/text-embedding-3-small", metric=m),
     "a metric's": lambda m: tf.BootstrapFewShot(Judge()),
 }
 

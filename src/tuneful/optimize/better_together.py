@@ -14,6 +14,7 @@ from tuneful.optimize.teleprompter import Teleprompter
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, State, Trial
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
+from tuneful.program.vectors.embedder import Embedder
 
 _ARROW = "->"
 
@@ -153,9 +154,9 @@ class BetterTogether(Teleprompter):
                 found[name] = (before[0] + low, before[1] + high)
         return found
 
-    def lms(self, brief: Brief) -> list[LM]:
+    def asks(self, brief: Brief) -> list[LM | Embedder]:
         """Return those of the stages."""
-        return [lm for stage in self._stages for lm in stage.lms(brief)]
+        return [model for stage in self._stages for model in stage.asks(brief)]
 
     # --- parts ---
 

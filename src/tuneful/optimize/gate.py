@@ -14,18 +14,19 @@ from tuneful.optimize.trial import Brief
 from tuneful.program.lm import LM, lms_of
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import current_cache
+from tuneful.program.vectors.embedder import Embedder
 
 
 class Gate(Meter):
     """A meter that lets nothing leave until all models can be asked, as far as is known without a call.
 
     Attributes:
-        models: those that are not looked at yet.
+        models: LMs and embedders that are not looked at yet.
     """
 
     def __init__(self, budget: Budget | None = None) -> None:
         super().__init__(budget)
-        self.models: tuple[LM, ...] = ()
+        self.models: tuple[LM | Embedder, ...] = ()
 
     def depart(self, model: str, *, priced: bool) -> None:
         """Note that a request is about to leave.
@@ -44,15 +45,17 @@ class Gate(Meter):
         return super().left()
 
     def _look(self) -> None:
-        for lm in self.models:
-            lm.backend.check()
-            if self.budget.usd is not None and lm.price is None:
-                raise unpriced(lm.model)
+        for model in self.models:
+            model.backend.check()
+            if self.budget.usd is not None and model.price is None:
+                raise unpriced(str(model.model))
         self.models = ()
 
 
-def models_of(recipe: Recipe, brief: Brief, programs: Iterable[Module], teacher: Module | None) -> tuple[LM, ...]:
-    """Return the LMs that a compile may ask; none where the cache replays, since nothing leaves then.
+def models_of(
+    recipe: Recipe, brief: Brief, programs: Iterable[Module], teacher: Module | None
+) -> tuple[LM | Embedder, ...]:
+    """Return the LMs and embedders that a compile may ask; none where the cache replays, since nothing leaves then.
 
     Args:
         recipe, brief: what searches.
@@ -63,7 +66,14 @@ def models_of(recipe: Recipe, brief: Brief, programs: Iterable[Module], teacher:
     if cache is not None and cache.mode == "replay":
         return ()
     judge = [recipe.metric] if isinstance(recipe.metric, Module) else []
-    found = [*lms_of([*programs, *judge]), *recipe.lms(brief)]
+    run = [*programs, *judge]
+    found = [*lms_of(run), *_embedders(run), *recipe.asks(brief)]
     if teacher is not None:
         found += lms_of([teacher], (recipe.teacher_settings or {}).get("lm"))
     return tuple(dict.fromkeys(found))
+
+
+def _embedders(programs: Iterable[Module]) -> list[Embedder]:
+    """Return those of models' names, which pick demos for each input; a function knows no key."""
+    found = [predictor.demo_pool.vectorizer for program in programs for predictor in program.predictors()]
+    return [one for one in found if isinstance(one, Embedder) and isinstance(one.model, str)]

@@ -55,6 +55,7 @@ from tuneful.program.lm import LM
 from tuneful.program.running.concurrency import gather_bounded, in_flight
 from tuneful.program.running.portal import portal
 from tuneful.program.running.runtime import context, current_cache, settings
+from tuneful.program.vectors.embedder import Embedder
 from tuneful.spec.example import Example
 from tuneful.store.journal import Journal
 
@@ -344,7 +345,7 @@ class Loop:
             left_out={kind: n for kind, n in left.items() if n},
         )
 
-    def _models(self) -> tuple[LM, ...]:
+    def _models(self) -> tuple[LM | Embedder, ...]:
         taught = self.task.teacher is not None or self.recipe.teacher_settings is not None
         teacher = self.teacher if taught else None
         return models_of(self.recipe, self.brief, [self.student, self.original], teacher)

@@ -8,6 +8,7 @@ from typing import Any
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Ranked, State, Trial
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
+from tuneful.program.vectors.embedder import Embedder
 
 
 class Recipe:
@@ -92,8 +93,8 @@ class Recipe:
         """Return the fewest and the most calls of models that propose, by the name of the job, for the plan."""
         return {}
 
-    def lms(self, brief: Brief) -> list[LM]:
-        """Return LMs that the search may ask beside those of its programs: looked at before anything is spent."""
+    def asks(self, brief: Brief) -> list[LM | Embedder]:
+        """Return models that the search may ask beside those of its programs: looked at before anything is spent."""
         return []
 
     def __repr__(self) -> str:

@@ -138,6 +138,10 @@ class HTTPEmbeddings(EmbeddingBackend):
                 http.safe(str(error)), model=error.model, status=error.status, retry_after_s=error.retry_after_s
             ) from error.__cause__
 
+    def check(self) -> None:
+        """Raise LMAuthError where a key is needed and missing."""
+        self._http.check()
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()

@@ -14,6 +14,7 @@ from tuneful.optimize.trial import Brief, Job
 from tuneful.program.lm import LM, lms_of
 from tuneful.program.module import Module
 from tuneful.program.running.runtime import context, rollout
+from tuneful.program.vectors.embedder import Embedder
 
 
 class Proposers(dict[str, Module]):
@@ -71,10 +72,10 @@ class Proposing(Teleprompter):
                 said = f"the proposer `{job.name}` raised {type(error).__name__}: {error}"
                 raise ProposalError(said, proposer=job.name) from error
 
-    def lms(self, brief: Brief) -> list[LM]:
+    def asks(self, brief: Brief) -> list[LM | Embedder]:
         """Return the LMs of the proposers that may be asked."""
         asked = [self.proposers[name] for name in self.proposals(brief) if name in self.proposers]
-        return lms_of(asked, self.prompt_model)
+        return list(lms_of(asked, self.prompt_model))
 
     def decides(self, job: Job) -> Any:
         """Return the proposer: its code, its parameters and its model."""

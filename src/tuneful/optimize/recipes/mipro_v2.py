@@ -20,6 +20,7 @@ from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, State, Trial
 from tuneful.program.lm import LM
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
+from tuneful.program.vectors.embedder import Embedder
 
 #: By `auto`: candidates (n), and most rows to choose on.
 _AUTO = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
@@ -275,9 +276,9 @@ class MIPROv2(PooledRace, Proposing):
         chosen = [name for name, option in state["points"][selection.leader(state["race"])].items() if option]
         return [pool, written, *raced, f"the leader changes {', '.join(chosen) or 'nothing'}"]
 
-    def lms(self, brief: Brief) -> list[LM]:
+    def asks(self, brief: Brief) -> list[LM | Embedder]:
         """Return the LMs of the proposers, and those to choose from."""
-        return [*super().lms(brief), *space.lms_of_states(brief, self.models)]
+        return [*super().asks(brief), *space.lms_of_states(brief, self.models)]
 
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the calls of the prompt model: for the data, and for the instructions."""

@@ -24,6 +24,7 @@ from tuneful.program.demos.demo_pool import vectorizer_of
 from tuneful.program.lm import LM, current_lm
 from tuneful.program.module import Module
 from tuneful.program.parameter import checked_whole
+from tuneful.program.vectors.embedder import Embedder
 
 #: Share of the candidates that there are from the beginning; the others are made from what did well.
 _FIRST = 0.7
@@ -371,9 +372,10 @@ class Tune(Proposing):
         searched = pool + most + min(preflight.TWICE, rows)
         return (min(preflight.ROWS, rows), searched + pruning.rollouts(searched, rows))
 
-    def lms(self, brief: Brief) -> list[LM]:
-        """Return the LMs of the proposers, and those to choose from."""
-        return [*super().lms(brief), *space.lms_of_states(brief, self.models)]
+    def asks(self, brief: Brief) -> list[LM | Embedder]:
+        """Return the LMs of the proposers, those to choose from, and what picks demos for an input."""
+        picks = [] if self.embedder is None else [Embedder(self.embedder)]
+        return [*super().asks(brief), *space.lms_of_states(brief, self.models), *picks]
 
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the calls of the model that proposes: none where the program as it is leaves nothing to gain."""

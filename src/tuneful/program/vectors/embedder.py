@@ -132,7 +132,7 @@ class Embedder(Rebuilt):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )
-        self._backend = Retried(limited, retries=retries, deadline_s=retry_deadline_s)
+        self.backend = Retried(limited, retries=retries, deadline_s=retry_deadline_s)
 
     @property
     def price(self) -> Price | None:
@@ -209,7 +209,7 @@ class Embedder(Rebuilt):
         found = await self._kept(cache, unique) if cache is not None else {}
 
         async def ask(batch: list[str]) -> None:
-            response = await self._backend.complete(request_for(batch))
+            response = await self.backend.complete(request_for(batch))
             found.update(zip(batch, rows_of(response), strict=True))
             if cache is not None and cache.keeps:
                 answers = zip(batch, response.choices, strict=True)
@@ -225,7 +225,7 @@ class Embedder(Rebuilt):
         return ambient if self._own_cache is None else self._own_cache
 
     def _key(self, text: str) -> str:
-        return request_for([text]).key(self._backend.endpoint)
+        return request_for([text]).key(self.backend.endpoint)
 
     async def _kept(self, cache: Cache, texts: Sequence[str]) -> dict[str, bytes]:
         """Return the vectors that are kept, by text."""
@@ -251,7 +251,7 @@ class Embedder(Rebuilt):
 
     async def aclose(self) -> None:
         """Close connections. The embedder may be used again and reopens them then."""
-        await portal.bring(self._backend.aclose())
+        await portal.bring(self.backend.aclose())
 
     def __repr__(self) -> str:
         return (
