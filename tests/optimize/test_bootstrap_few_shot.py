@@ -77,10 +77,8 @@ def test_labelled_rows_fill_up_and_are_not_the_kept_ones(rows, metric):
 
 def test_a_threshold_of_zero_is_a_threshold(rows):
     with tf.context(lm=ScriptedLM(two_steps)):
-        none = tf.BootstrapFewShot(metric=lambda e, p: -1.0, metric_threshold=0.0, max_labeled_demos=0)
         all_of_them = tf.BootstrapFewShot(metric=lambda e, p: 0.0, metric_threshold=0.0, max_labeled_demos=0)
 
-        assert none.compile(TwoSteps(), trainset=rows(6)).report.verdict == "nothing learned"
         assert len(all_of_them.compile(TwoSteps(), trainset=rows(6)).think.demos) == 4
 
 
@@ -90,6 +88,40 @@ def test_without_a_metric_every_run_that_ends_is_kept_and_labels_are_not_needed(
         compiled = tf.BootstrapFewShot(max_bootstrapped_demos=2).compile(TwoSteps(), trainset=unlabelled)
 
     assert len(compiled.think.demos) == 2
+
+
+class Judge(tf.Module):
+    """A metric that asks a model."""
+
+    def __init__(self):
+        self.judge = tf.Predict("asked, said -> score: float")
+
+    def forward(self, example, prediction, trace=None):
+        return self.judge(asked=example.question, said=prediction.answer)
+
+
+def test_another_lm_teaches_also_a_student_that_is_bound_and_is_not_the_metrics(rows):
+    big, small = ScriptedLM(two_steps, model="big"), ScriptedLM(two_steps, model="small")
+    judge = ScriptedLM(lambda request: "[[ ## score ## ]] 1", model="judge")
+    with tf.context(lm=judge):
+        teleprompter = tf.BootstrapFewShot(metric=Judge(), teacher_settings={"lm": big}, max_bootstrapped_demos=2)
+        compiled = teleprompter.compile(TwoSteps().using(lm=small), trainset=rows(12))
+
+    assert len(compiled.think.demos) >= 2
+    assert len(big.requests) == 2 * len(judge.requests) == 4
+    assert not small.requests
+
+
+def test_a_teacher_that_was_given_keeps_the_lm_that_it_has(rows, metric):
+    own, other, small = (ScriptedLM(two_steps, model=name) for name in ("own", "other", "small"))
+    teacher = TwoSteps()
+    teacher.think.set_lm(own)
+    with tf.context(lm=small):
+        teleprompter = tf.BootstrapFewShot(metric=metric, teacher_settings={"lm": other})
+        teleprompter.compile(TwoSteps(), trainset=rows(12), teacher=teacher)
+
+    assert len(own.requests) == len(other.requests) > 0
+    assert not small.requests
 
 
 def test_another_lm_teaches_through_teacher_settings(rows, metric):

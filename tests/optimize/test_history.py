@@ -183,7 +183,7 @@ def test_a_run_whose_records_fit_nothing_says_so_before_much_is_paid_again(rows,
         ]
 
     assert ["earlier records that do not fit" in warnings for warnings in told] == [False, False, True]
-    assert "none is of this program, metric and rows" in caplog.text
+    assert "none is of what it begins with" in caplog.text
 
 
 def test_rows_on_which_the_metric_raised_are_scored_again_and_paid_for_once(rows, metric, landscape, tmp_path):

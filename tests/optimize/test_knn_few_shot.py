@@ -180,3 +180,29 @@ def test_a_vectorizer_that_gives_no_vectors_is_told_before_any_call(rows, metric
             tf.Predict("question -> answer"), trainset=rows(24)
         )
     assert lm.requests == []
+
+
+def test_what_it_is_compared_with_and_gives_back_is_the_student_with_its_own_embedder(metric):
+    """The model copies the last demo's answer, so all depends on who picks the demos."""
+    asked = [tf.Example(question=f"{c} {i}?", answer=c).with_inputs("question") for i in range(8) for c in "abcd"]
+    new = [tf.Example(question=f"{c} {i}?", answer=c).with_inputs("question") for i in range(20, 25) for c in "abcd"]
+
+    def copying(request):
+        last = ["", *(m.text for m in request.messages if m.role == "assistant")][-1]
+        return last or "[[ ## answer ## ]] z"
+
+    def good(texts):
+        return [[float(f"{c} " in text) for c in "abcd"] + [0.01] for text in texts]
+
+    def useless(texts):
+        return [[1.0, 0.5] for _ in texts]
+
+    with tf.context(lm=ScriptedLM(copying)):
+        student = tf.KNNFewShot(2, asked, good, max_bootstrapped_demos=0).compile(tf.Predict("question -> answer"))
+        measured = tf.Evaluate(devset=new, metric=metric)(student).score
+        again = tf.KNNFewShot(2, asked, useless, metric=metric, max_bootstrapped_demos=0)
+        compiled = again.compile(student, valset=new)
+
+        assert compiled.report.verdict not in ("better", "not worse")
+        assert 100 * compiled.report.baseline.mean == measured == 100
+        assert tf.Evaluate(devset=new, metric=metric)(compiled).score == measured

@@ -88,13 +88,13 @@ def test_a_run_beyond_a_limit_is_worth_nothing(rows, metric):
     assert made.report.warnings["over limit"] == 40  # the long one, on the search rows
 
 
-def test_a_limit_needs_a_metric_for_which_0_is_a_bad_score(rows):
+def test_a_metric_has_to_be_one_for_which_0_is_a_bad_score(rows):
     def loss(row, said, trace=None):
         return -float(row.answer != said.answer) - 1
 
-    limits = tf.Objectives(at_most={"prompt_tokens": 150})
-    with pytest.raises(tf.UsageError, match=r"scored one -[12], so that taking too much would pay"):
-        compiled(rows, loss, knows("care"), "Take care.", objectives=limits)
+    for objectives in (tf.Objectives(at_most={"prompt_tokens": 150}), tf.Objectives()):
+        with pytest.raises(tf.UsageError, match=r"scored one -[12], so that failing would pay"):
+            compiled(rows, loss, knows("care"), "Take care.", objectives=objectives)
 
 
 def test_the_front_holds_what_nothing_beats_and_pick_takes_from_it(rows, metric):

@@ -1,8 +1,13 @@
 """Example: one row, as attributes and as a mapping."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
+import threading
 
+import numpy as np
 import pydantic
 import pytest
 
@@ -101,6 +106,46 @@ def test_content_hash_is_the_same_for_the_same_row_in_any_order():
     assert Example(a=1).content_hash() != Example(a="1").content_hash()
     assert Example(a=set("hash")).content_hash() == Example(a=["a", "h", "s"]).content_hash()
     assert Example(a="\ud800").content_hash() != Example(a="?").content_hash()
+
+
+class Label:
+    def __init__(self, number):
+        self.number = number
+
+
+def long_array(number):
+    array = np.zeros(5000)
+    array[2000] = number
+    return array
+
+
+@pytest.mark.parametrize(
+    "value",
+    [long_array, Label, lambda i: bytes([i, 255]), lambda i: [Label({i, "x"})], complex, np.int64, range],
+)
+def test_the_hash_tells_values_apart_that_json_has_no_form_for(value):
+    one, same, other = (Example(x=value(i)).content_hash() for i in (1, 1, 2))
+    assert one == same != other
+
+
+def test_the_hash_is_the_same_in_every_process():
+    code = (
+        "from tuneful import Example\n"
+        "class Label:\n    def __init__(self, words): self.words = words\n"
+        "print(Example(x=Label({'a', 'b', 'c'}), y=b'\\xff', z={'q', 'r', 's'}).content_hash())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(said) == 1
+
+
+def test_a_value_that_nothing_tells_from_another_is_refused_by_its_field():
+    with pytest.raises(DataError, match="the field `guard` holds a lock that nothing tells from another one"):
+        Example(guard=threading.Lock()).content_hash()
 
 
 def test_to_dict_gives_json_values_of_nested_things():

@@ -48,6 +48,17 @@ def test_the_same_run_again_counts_its_starts_and_keeps_its_beginning(path):
     assert again.started == first.started < other.started
 
 
+def test_a_report_stays_until_there_is_another(path):
+    with Runs(path) as runs:
+        runs.begin("mine", ABOUT)
+        runs.end("mine", "finished", "finished", spend={}, warnings={}, report={"verdict": "better"})
+        runs.begin("mine", ABOUT)
+        runs.end("mine", "stopped", "no key", spend={}, warnings={}, report=None)
+        found = runs.named("mine")
+
+    assert (found.status, found.progress, found.report) == ("stopped", "no key", {"verdict": "better"})
+
+
 def test_another_compile_of_the_name_gets_a_row_of_its_own(path):
     other = {**ABOUT, "teleprompter": "LabeledFewShot"}
     with Runs(path) as runs:

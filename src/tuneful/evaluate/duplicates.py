@@ -117,7 +117,7 @@ def warn_of_duplicates(first: Sequence[Example], second: Sequence[Example]) -> i
 
 def _plain(row: Example) -> dict[str, _Words]:
     """Return the words of each input, without case and punctuation."""
-    given = row.inputs().to_dict()
+    given = row.inputs().identity()
     return {
         name: tuple(_NOT_WORDS.sub(" ", unicodedata.normalize("NFKC", str(value)).casefold()).split())
         for name, value in given.items()

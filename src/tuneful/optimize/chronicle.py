@@ -31,6 +31,8 @@ _PAUSE_S = 0.2
 
 #: Most candidates that are compared on held-out rows because they are cheaper.
 _CHEAPER = 3
+#: How a report calls records of earlier starts that are of no use.
+_UNFIT = "earlier records that do not fit"
 #: Runs that have all scored 0 are a warning from so many on.
 _SOME = 8
 
@@ -129,16 +131,18 @@ class Chronicle:
         self._kept = kept
 
     def check_replays(self) -> None:
-        """Note, once, where none of an earlier start's records fits: what was paid then is paid again."""
-        if self._kept and not self.replayed:
+        """Note where none of an earlier start's records fits so far: what was paid then is paid again."""
+        if not self._kept or self.replayed:
+            self.warnings.pop(_UNFIT, None)
+            return
+        if _UNFIT not in self.warnings:
             _log.warning(
-                "the run %r has %d records, and none is of this program, metric and rows: they have changed since, or "
-                "hold something that differs in each process, such as the time.",
+                "the run %r has %d records, and none is of what it begins with: program, metric, rows or teacher have "
+                "changed since, or hold something that differs in each process, such as the time.",
                 self._run,
                 self._kept,
             )
-            self.warnings["earlier records that do not fit"] = self._kept
-        self._kept = 0
+        self.warnings[_UNFIT] = self._kept
 
     def job(self, job: Job, noted: Mapping[str, int]) -> None:
         """Take what did not go plainly in a job, which is counted apart from what did not in the program."""

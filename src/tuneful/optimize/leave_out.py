@@ -81,4 +81,4 @@ def without_own(program: Module, example: Example, places: Mapping[str, Places])
 
 
 def _key(row: Example) -> str:
-    return hash_of(row.inputs().to_dict())
+    return row.inputs().content_hash()

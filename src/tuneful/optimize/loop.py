@@ -35,6 +35,7 @@ from tuneful.optimize.report import CompileReport
 from tuneful.optimize.reserve import Reserve, Work
 from tuneful.optimize.runner import Batch, Runner
 from tuneful.optimize.task import (
+    BOUND,
     LARGEST_HOLD_OUT,
     SMALLEST_SPLIT,
     Task,
@@ -47,6 +48,7 @@ from tuneful.optimize.task import (
     check_teacher,
     held,
     split,
+    teacher_of,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
 from tuneful.optimize.verdict import Measured, Verdict, judge
@@ -83,8 +85,9 @@ class Loop:
         self.metric = None if self.recipe.metric is None else Metric(self.recipe.metric)
         self.search, self.held_out, self.positions = split(self.task, validated=self.metric is not None)
         self.student = self.task.student.deepcopy()
-        self.original = self.student if self.task.replaces is None else self.task.replaces.deepcopy()
-        self.teacher = (self.task.teacher or self.student).deepcopy()
+        other = self.task.replaces or self.task.as_given
+        self.original = self.student if other is None else other.deepcopy()
+        self.teacher = teacher_of(self.task, self.recipe)
         self.taught = taught_paths(self.teacher, self.student)
         self.brief = _brief(self)
         check_rows(self.task, run=self.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
@@ -268,8 +271,8 @@ class Loop:
         known = owner.parameters()
         program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
         rows = [(self.brief.trainset[i], trial.leave_out) for i in trial.rows]
-        settings = self.recipe.teacher_settings if trial.who == "teacher" else None
-        return Batch(program, rows, trial, settings or {})
+        settings = (self.recipe.teacher_settings or {}) if trial.who == "teacher" else {}
+        return Batch(program, rows, trial, {k: v for k, v in settings.items() if k not in BOUND})
 
     def _outcomes(self, trial: Trial, records: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         found = []
@@ -404,7 +407,7 @@ class Loop:
             models=[m for m in told.models if m],
             ranked=self.recipe.ranked(self.brief, self.state),
             student=self.student,
-            original=self.task.replaces,
+            original=None if self.original is self.student else self.original,
             objectives=self.task.objectives,
             run=self.task.run,
             taken_over={name: n for name, n in told.replayed.items() if name},

@@ -106,13 +106,16 @@ class Objectives:
 
         Raises UsageError for a metric that goes below 0, where that would be no bad score.
         """
-        if record["score"] is None or not self.at_most:
+        if record["score"] is None:
             return record
         if record["score"] < 0:
             raise UsageError(
-                f"a run that takes more than `at_most` scores 0, and this metric scored one {record['score']:g}, so "
-                "that taking too much would pay. Give a metric from 0 to 1, larger being better."
+                f"a run that fails, or takes more than `at_most`, scores 0, and this metric scored one "
+                f"{record['score']:g}, so that failing would pay. Give a metric that is 0 at worst, larger being "
+                "better, such as 1 / (1 + distance)."
             )
+        if not self.at_most:
+            return record
         taken = costs_of(record)
         if all((taken[name] or 0.0) <= most for name, most in self.at_most.items()):
             return record

@@ -26,10 +26,17 @@ SMALLEST_SPLIT = 20
 #: Most rows held out when no valset is given, and their share.
 LARGEST_HOLD_OUT, HELD_OUT_SHARE = 200, 0.5
 
+#: Of a recipe's `teacher_settings`, those that predictors can have for their own.
+BOUND = ("lm", "adapter")
+
 
 @dataclass(frozen=True)
 class Task:
-    """What a user hands to `compile`; `replaces` is the program that the result is to replace, if not the student."""
+    """What a user hands to `compile`.
+
+    `replaces` is the program that the result is to replace, if not the student; `as_given` the student as the user has
+    it, where the recipe has changed what is no parameter.
+    """
 
     student: Module
     trainset: Sequence[Example]
@@ -41,6 +48,7 @@ class Task:
     history: Sequence[str] = ()
     objectives: Objectives = NONE
     replaces: Module | None = None
+    as_given: Module | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for what is not of its kind. No model was called."""
@@ -81,6 +89,20 @@ def split(task: Task, *, validated: bool) -> tuple[list[Example], list[Example],
     chosen = set(order[:held])
     searched = [i for i in range(len(train)) if i not in chosen]
     return [train[i] for i in searched], [train[i] for i in sorted(chosen)], searched
+
+
+def teacher_of(task: Task, recipe: Recipe) -> Module:
+    """Return a copy of the teacher, bound to the LM and the adapter of the recipe's `teacher_settings`.
+
+    Bound, and not merely in force while it runs: a metric that asks a model is the same judge of all runs then. A
+    student that teaches itself takes them in place of its own; a teacher that was given keeps those that it has.
+    """
+    teacher = (task.teacher or task.student).deepcopy()
+    given = {name: value for name, value in (recipe.teacher_settings or {}).items() if name in BOUND}
+    for predictor in teacher.predictors():
+        free = task.teacher is None
+        predictor.bind(**{name: value for name, value in given.items() if free or getattr(predictor, name) is None})
+    return teacher
 
 
 def check_student(student: Any) -> None:

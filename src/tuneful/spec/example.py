@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
@@ -172,18 +173,47 @@ class Example:
 
     toDict = to_dict  # noqa: N815 (the spelling that programs in this field use)
 
+    def identity(self) -> dict[str, Any]:
+        """Return the fields as JSON values that are the same in every process, and differ where the values do.
+
+        Values that JSON has no form for, such as arrays, count by what pickle would take of them.
+
+        Raises:
+            DataError: one of them cannot be pickled.
+        """
+        return {k: self._told(k, v) for k, v in self._store.items()}
+
+    def _told(self, name: str, value: Any) -> Any:
+        try:
+            return _jsonable(value, _state)
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"the field `{name}` holds a {type(value).__name__} that nothing tells from another one: "
+                f"{error!s:.120}. Give the row a plain value, such as a name, and look the object up in the program."
+            ) from error
+
     def content_hash(self) -> str:
-        """Return a hash of the fields and their values: the identity of the row in journals."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """Return a hash of the fields and their values: the identity of the row in journals. Raises as `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: Any, unknown: Callable[[Any], Any] = str) -> Any:
+    """Return a value as JSON; `unknown` gives that of what JSON has no form for."""
     if isinstance(value, Example):
-        return value.to_dict()
+        return {k: _jsonable(v, unknown) for k, v in value._store.items()}
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): _jsonable(v, unknown) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [_jsonable(v, unknown) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((_jsonable(v) for v in value), key=json.dumps)  # a set has no order, and a row one hash
-    return to_jsonable_python(value, serialize_unknown=True)
+        return sorted((_jsonable(v, unknown) for v in value), key=json.dumps)  # a set has no order, and a row one hash
+    return to_jsonable_python(value, bytes_mode="base64", fallback=unknown)
+
+
+def _state(value: Any) -> Any:
+    """Return what pickle would take of a value: what makes it, of what, with which state and items."""
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return f"{value.__module__}.{value.__qualname__}"
+    reduced = value.__reduce_ex__(4)
+    parts = [reduced] if isinstance(reduced, str) else [list(p) if isinstance(p, Iterator) else p for p in reduced]
+    return _jsonable([type(value), *parts], _state)

@@ -77,17 +77,33 @@ class Runs:
         _take_over(self._db)
 
     def begin(self, name: str, about: dict[str, Any]) -> None:
-        """Note that a run starts, which is then the one of that name. The same again counts as a further start."""
+        """Note that a run starts, which is then the one of that name. The same again counts as a further start.
+
+        The report that it has stays until there is another one.
+        """
         now, text = time.time(), json.dumps(about, sort_keys=True)
         self._begun[name] = text
         with self._lock:
             row = self._db.execute(
-                "SELECT starts, started FROM compile WHERE name=? AND about=?", (name, text)
+                "SELECT starts, started, report FROM compile WHERE name=? AND about=?", (name, text)
             ).fetchone()
-            starts, started = (row[0] + 1, row[1]) if row else (1, now)
+            starts, started, report = (row[0] + 1, *row[1:]) if row else (1, now, None)
             self._db.execute(
                 f"INSERT OR REPLACE INTO compile ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
-                (name, text, starts, started, now, socket.gethostname(), os.getpid(), "running", "", "{}", "{}", None),
+                (
+                    name,
+                    text,
+                    starts,
+                    started,
+                    now,
+                    socket.gethostname(),
+                    os.getpid(),
+                    "running",
+                    "",
+                    "{}",
+                    "{}",
+                    report,
+                ),
             )
 
     def update(self, name: str, progress: str, spend: dict[str, Any]) -> None:
@@ -114,7 +130,7 @@ class Runs:
         """Note how a run has ended."""
         with self._lock:
             self._db.execute(
-                "UPDATE compile SET updated=?, status=?, progress=?, spend=?, warnings=?, report=? "
+                "UPDATE compile SET updated=?, status=?, progress=?, spend=?, warnings=?, report=COALESCE(?, report) "
                 "WHERE name=? AND about=?",
                 (
                     time.time(),

@@ -103,7 +103,7 @@ class KNNFewShot(Teleprompter):
             await KNN(1, [first, *task.trainset[1:2]], self.vectorizer).acall(**first.inputs().to_dict())
         student = task.student.deepcopy()
         student.set_embedder(self.vectorizer)
-        return await super()._compiled(replace(task, student=student))
+        return await super()._compiled(replace(task, student=student, as_given=task.student))
 
     def init(self, brief: Brief) -> State:
         """Return the first state: an empty pool."""
