@@ -52,15 +52,12 @@ class Gate(Meter):
         self.models = ()
 
 
-def models_of(
-    recipe: Recipe, brief: Brief, programs: Iterable[Module], teacher: Module | None
-) -> tuple[LM | Embedder, ...]:
+def models_of(recipe: Recipe, brief: Brief, programs: Iterable[Module]) -> tuple[LM | Embedder, ...]:
     """Return the LMs and embedders that a compile may ask; none where the cache replays, since nothing leaves then.
 
     Args:
         recipe, brief: what searches.
-        programs: those that are run.
-        teacher: runs under the recipe's `teacher_settings`; None where the student teaches itself without any.
+        programs: those that are run, the teacher with its own LM.
     """
     cache = current_cache()
     if cache is not None and cache.mode == "replay":
@@ -68,8 +65,6 @@ def models_of(
     judge = [recipe.metric] if isinstance(recipe.metric, Module) else []
     run = [*programs, *judge]
     found = [*lms_of(run), *_embedders(run), *recipe.asks(brief)]
-    if teacher is not None:
-        found += lms_of([teacher], (recipe.teacher_settings or {}).get("lm"))
     return tuple(dict.fromkeys(found))
 
 

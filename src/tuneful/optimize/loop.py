@@ -349,9 +349,7 @@ class Loop:
         )
 
     def _models(self) -> tuple[LM | Embedder, ...]:
-        taught = self.task.teacher is not None or self.recipe.teacher_settings is not None
-        teacher = self.teacher if taught else None
-        return models_of(self.recipe, self.brief, [self.student, self.original], teacher)
+        return models_of(self.recipe, self.brief, [self.student, self.original, self.teacher])
 
     def _about(self) -> dict[str, Any]:
         return {
