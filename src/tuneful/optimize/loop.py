@@ -26,6 +26,7 @@ from tuneful.optimize.estimate import estimate
 from tuneful.optimize.evidence import MOST_PAIRS, Evidence, paired
 from tuneful.optimize.facts import hash_of
 from tuneful.optimize.gate import Gate, models_of
+from tuneful.optimize.held_out import HeldOut
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan
@@ -37,7 +38,6 @@ from tuneful.optimize.runner import Batch, Runner
 from tuneful.optimize.task import (
     BOUND,
     LARGEST_HOLD_OUT,
-    SMALLEST_SPLIT,
     Task,
     check_compared,
     check_history,
@@ -51,7 +51,7 @@ from tuneful.optimize.task import (
     teacher_of,
 )
 from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_demos
-from tuneful.optimize.verdict import Measured, Verdict, judge
+from tuneful.optimize.verdict import Verdict
 from tuneful.program.demos.teaching import as_taught, taught_paths
 from tuneful.program.lm import LM
 from tuneful.program.running.concurrency import gather_bounded, in_flight
@@ -64,10 +64,6 @@ from tuneful.store.journal import Journal
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-#: Held-out rows are run in blocks, original and candidates in turn, so that a budget that ends the run early still
-#: leaves rows that all of them have.
-BLOCK = 16
 
 
 @dataclass
@@ -125,8 +121,6 @@ class Loop:
         self.planned = await portal.in_thread(self._planned)
         await portal.in_thread(self._check_splits)
         self.state = await portal.in_thread(lambda: self.recipe.init(self.brief))
-        finalists: list[Candidate] = []
-        records: list[list[Mapping[str, Any]]] = []
         with Journal(settings.journal, self.task.run, self.task.history) as self.journal:
             check_history(self.journal, self.task)
             goals, watch = self.task.objectives, Watch(len(self.search))
@@ -137,14 +131,15 @@ class Loop:
             )
             reason = await self._until_stopped("search", self._search()) or self.curtailed
             finalists = await portal.in_thread(self._finalists)
+            held_out = HeldOut(self.task, self.original, self.student, self.rows, finalists)
             if finalists and self.compares and not self.stop.requested:
-                records = [[] for _ in range(len(finalists) + 1)]
-                cut = await self._until_stopped("comparison", self._compare(finalists, records))
-                reason = f"{cut}, after {len(records[0])} of {len(self.rows)} rows" if cut else reason
+                work = held_out.run(self.runner, self.reserve, self.chronicle)
+                cut = await self._until_stopped("comparison", work)
+                reason = f"{cut}, after {held_out.compared} of {len(self.rows)} rows" if cut else reason
         self.chronicle.check_replays()
         self.chronicle.check_scores()
-        verdict = self._verdict(finalists, records, reason)
-        evidence = await portal.in_thread(lambda: self._evidence(finalists, records, verdict))
+        verdict = held_out.verdict(scored=self.metric is not None, stopped=reason)
+        evidence = await portal.in_thread(lambda: self._evidence(held_out, verdict))
         return self._report(verdict, reason or "finished", evidence)
 
     async def _until_stopped(self, part: str, work: Coroutine[Any, Any, None]) -> str:
@@ -281,31 +276,6 @@ class Loop:
             found.append(Outcome(i, record["score"], record["status"], steps, record))
         return found
 
-    async def _compare(self, candidates: list[Candidate], records: list[list[Mapping[str, Any]]]) -> None:
-        """Run original and candidates on the held-out rows, appending the records of each to its column."""
-        programs = [self.original, *(self.student.with_parameters(c) for c in candidates)]
-        with self.chronicle.during("comparison", len(programs) * len(self.rows), len(programs) - 1):
-            rows = [(row, True) for row in self.rows]  # a student that was compiled before may show them
-            size = max(BLOCK, await self.runner.in_flight(self.student))
-            while left := rows[len(records[0]) :]:
-                block = left[: self._block(candidates, len(left), size)]
-                finished = await self.runner.records([Batch(p, block) for p in programs])
-                for candidate, column, new in zip([{}, *candidates], records, finished, strict=True):
-                    column.extend(new)
-                    self.reserve.note(candidate, new)
-                self.chronicle.compare([[r["score"] for r in c if r["score"] is not None] for c in records[1:]])
-                means = ", ".join(f"{100 * Measured.of(column).mean:.1f} %" for column in records)
-                _log.info("comparison: %d of %d rows: %s", len(records[0]), len(self.rows), means)
-
-    def _block(self, candidates: Sequence[Candidate], left: int, size: int) -> int:
-        """Return how many rows are compared next.
-
-        Where the budget will not do for all that are left, it is half of what it will do for: rows that are cut off
-        were paid for in vain, since not all programs have them.
-        """
-        room = self.reserve.affordable([{}, *candidates], left)
-        return size if room == left else min(size, max(1, room // 2))
-
     def _further_rows(self) -> Sequence[Example]:
         """Return search rows that are compared on too: none where the search has chosen by them."""
         alone = self.recipe.selects or self.recipe.trains or self.task.valset is not None
@@ -313,34 +283,17 @@ class Loop:
             return ()
         return self.search[: max(0, LARGEST_HOLD_OUT - len(self.held_out))]
 
-    # --- deciding ---
+    # --- what the report is made from ---
 
-    def _verdict(self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], stopped: str) -> Verdict:
-        if not finalists:
-            return Verdict("nothing learned", "nothing was learned: the original is returned", {})
-        if records and records[0]:
-            goals, replacing = self.task.objectives, self.task.replaces is not None
-            return judge(finalists, records, self.task.seed, goals, replacing=replacing)
-        if self.metric is not None and self.held_out:
-            advice = f"not compared, {stopped}: the original is returned (the candidate is in the report)"
-            return Verdict("not compared", advice, finalists[0])
-        why = f"fewer than {SMALLEST_SPLIT} rows and no valset" if self.metric is not None else "there is no metric"
-        return Verdict(
-            "not validated", f"not validated ({why}): the compiled program is returned as it is", finalists[0]
-        )
-
-    def _evidence(
-        self, finalists: list[Candidate], records: list[list[Mapping[str, Any]]], verdict: Verdict
-    ) -> Evidence:
-        best = finalists.index(verdict.candidate) + 1 if verdict.candidate in finalists else 0
-        compared = records[:1] + records[best : best + 1] if best and records else [[], []]
+    def _evidence(self, held_out: HeldOut, verdict: Verdict) -> Evidence:
+        old, new = held_out.of(verdict.candidate)
         tried, tried_left = self.chronicle.tried()
-        inputs = {s["path"]: s["inputs"] for r in [*compared[0][:1]] for s in r["steps"]}
-        left = {"held-out rows": max(0, len(compared[0]) - MOST_PAIRS), "candidates": tried_left}
+        inputs = {s["path"]: s["inputs"] for r in old[:1] for s in r["steps"]}
+        left = {"held-out rows": max(0, len(old) - MOST_PAIRS), "candidates": tried_left}
         return Evidence(
             plan=self.planned,
             phases=self.meter.by_phase(),
-            pairs=paired(self.rows, *compared),
+            pairs=paired(self.rows, old, new),
             curve=self.chronicle.curve,
             tried=tried,
             demos=self.chronicle.demos(self.brief, verdict.candidate),
