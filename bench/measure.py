@@ -50,8 +50,11 @@ def run_case(script, case, options=None, python=None, timeout=3600):
 
 
 def run_python(words, python=None, name="the process", timeout=3600):
-    """Run an interpreter in a folder of its own, without the variables that steer it; return the figures it prints."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    """Run an interpreter in a folder of its own; return the figures it prints.
+
+    The peer's gets none of the variables that steer Python, which are meant for ours.
+    """
+    environment = {k: v for k, v in os.environ.items() if not (python and k.startswith("PYTHON"))}
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
