@@ -381,11 +381,12 @@ def test_candidates_run_side_by_side_up_to_the_threads(rows, metric):
         lambda rows, metric: tf.BootstrapRS(metric).compile(
             tf.Predict("question -> answer").freeze(), trainset=rows(40)
         ),
+        lambda rows, metric: tf.Tune(metric).compile(tf.Module(), trainset=rows(40)),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_any_call(rows, metric, landscape, wrong):
     lm = landscape(0.3, 0.9)
-    with tf.context(lm=lm), pytest.raises(tf.UsageError, match=r"`metric` is None|frozen"):
+    with tf.context(lm=lm), pytest.raises(tf.UsageError, match=r"`metric` is None|frozen|neither a predictor nor"):
         wrong(rows, metric)
 
     assert not lm.requests

@@ -53,6 +53,28 @@ def test_a_case_where_only_a_users_number_matters(rows, metric):
     assert list(program.report.candidate) == ["k"]
 
 
+class NumbersAlone(tf.Module):
+    """A step that asks no model: a search engine's settings, say."""
+
+    def __init__(self):
+        self.k = tf.Integer(1, 9)
+        self.mode = tf.Choice(["words", "stems"])
+
+    def forward(self, question):
+        return tf.Prediction(answer=f"a{question[1:]}" if self.k >= 4 and self.mode == "stems" else "nothing")
+
+
+@pytest.mark.parametrize("make", [tf.Tune, tf.MIPROv2])
+def test_a_program_without_predictors_is_tuned_by_its_numbers_and_needs_no_model(rows, metric, make):
+    program = make(metric).compile(NumbersAlone(), trainset=rows(40), valset=rows(60, start=500))
+
+    assert program.report.verdict == "better"
+    assert program.k >= 4
+    assert program.mode == "stems"
+    assert program.report.usage.calls == 0
+    assert "mode" in str(program.report)
+
+
 class NamedLikeOurs(tf.Module):
     def __init__(self):
         self.demos = tf.Choice([[1], [3], [5]])

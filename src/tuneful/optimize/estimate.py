@@ -15,7 +15,7 @@ from tuneful.optimize.recipe import Recipe
 from tuneful.program.lm import current_lm
 from tuneful.program.module import Module
 from tuneful.program.predict import Predict
-from tuneful.program.running.runtime import context
+from tuneful.program.running.runtime import context, settings
 from tuneful.spec.example import Example
 
 #: Rows that are rendered for each predictor.
@@ -201,4 +201,6 @@ def _assumptions(
         f"answers as long as the labels, and where there is none, {UNKNOWN[0]} to {UNKNOWN[1]} tokens a field",
         "the most: every rollout is needed, and every prompt shows as many demos as allowed; no cache is deducted",
     ]
+    if settings.max_repairs:
+        said.append("every answer fits its signature: each that does not takes one call more, the repair turn")
     return (*said, "the metric is a program: its calls are counted too") if judged else tuple(said)

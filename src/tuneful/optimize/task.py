@@ -109,8 +109,9 @@ def check_student(student: Any) -> None:
     """Raise for what is no program, or has nothing to compile."""
     if not isinstance(student, Module):
         raise UsageError(f"`compile` takes a program, a tf.Module, got {student!r:.80}.")
-    if not student.named_predictors():
-        raise UsageError(f"{type(student).__name__} has no predictor, so there is nothing to compile.")
+    if not student.parameters():
+        name = type(student).__name__
+        raise UsageError(f"{name} has neither a predictor nor a parameter of its own, so there is nothing to compile.")
     if all(parameter.frozen for parameter in student.parameters().values()):
         raise UsageError(
             f"all parameters of this {type(student).__name__} are frozen, so there is nothing to compile: `unfreeze()` "

@@ -129,16 +129,22 @@ class Tune(Proposing):
 
     def init(self, brief: Brief) -> State:
         """Return the first state: nothing run, nothing proposed; the program as it is the only candidate."""
-        small, proposes = self._small(), self._proposes()
+        proposes = self._proposes(brief)
         awaited = proposes and drafts.jobs(brief, self.num_instructions, self.num_wordings)
         begun: State = {"flight": preflight.start(brief), "pool": self._pool.start(brief), "spent": spending.start()}
-        begun |= {"texts": None if awaited else {}, "reflects": proposes and not small, "mutation": mutation.start()}
+        begun |= {
+            "texts": None if awaited else {},
+            "reflects": proposes and not self._small(),
+            "mutation": mutation.start(),
+        }
         return {**begun, "members": [_member({})], "race": None, "pruning": None}
 
     def _small(self) -> bool:
         return (self.prompt_model or current_lm()).capabilities.small
 
-    def _proposes(self) -> bool:
+    def _proposes(self, brief: Brief) -> bool:
+        if not brief.signatures:  # numbers alone: there may be no model at all
+            return False
         return self.propose if self.propose != "auto" else self.prompt_model is not None or not self._small()
 
     def jobs(self, brief: Brief, state: State) -> list[Job]:
@@ -379,7 +385,7 @@ class Tune(Proposing):
 
     def proposals(self, brief: Brief) -> dict[str, tuple[int, int]]:
         """Return the calls of the model that proposes: none where the program as it is leaves nothing to gain."""
-        if not self._proposes():
+        if not self._proposes(brief):
             return {}
         written = Counter(job.name for job in drafts.jobs(brief, self.num_instructions, self.num_wordings))
         rewritten = {} if self._small() else {"reflection": (0, self.num_candidates)}
