@@ -100,7 +100,7 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
 
     sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # words are compared by a metric of ours
     logging.getLogger("dspy").setLevel(logging.CRITICAL)
-    spent, lock = Counter(limit=limit or 0), threading.Lock()
+    spent, lock, form = Counter(limit=limit or 0), threading.Lock(), options["peer_adapter"]
 
     class Counted(dspy.LM):
         """Counts the tokens of all copies; an answer from the cache has none."""
@@ -115,12 +115,17 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
             with lock:
                 spent["tokens"] += (entry.get("usage") or {}).get("total_tokens") or 0
 
+        if form == "json":  # a server can do what no list says of it
+            supports_response_schema = True
+            supported_params = property(lambda self: {*super(Counted, self).supported_params, "response_format"})
+
     key = {"api_key": "x"} if "OPENAI_API_KEY" not in os.environ else {}
 
     def lm(**settings):
         return Counted(model, **{"api_base": api_base, "num_retries": 0, "temperature": 0.0, **settings}, **key)
 
-    dspy.configure(lm=lm(max_tokens=task.max_tokens), adapter=dspy.ChatAdapter(), num_threads=options["in_flight"])
+    adapter = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter}[form]()
+    dspy.configure(lm=lm(max_tokens=task.max_tokens), adapter=adapter, num_threads=options["in_flight"])
     dspy.configure(max_errors=10**9)  # by default ten answers that it cannot read end a compile with an exception
     student, trainset = task.program(dspy, []), rows_of(dspy, task, task.train(options["rows"], seed))
     begun = time.perf_counter()
@@ -190,7 +195,13 @@ def arguments(doc):
     parser.add_argument("--test", type=int, default=200, help="rows of dev (default 200)")
     parser.add_argument("--seeds", type=int, default=5, help="draws of train (default 5)")
     parser.add_argument("--labelled", type=int, default=8, help="most demos of a predictor (default 8)")
-    parser.add_argument("--adapter", default="auto", help="tuneful's adapter (default auto); the peer has its chat one")
+    parser.add_argument("--adapter", default="auto", help="tuneful's adapter (default auto)")
+    parser.add_argument(
+        "--peer-adapter",
+        choices=("chat", "json"),
+        default="chat",
+        help="the peer's: its default, or JSON with a schema that the server enforces",
+    )
     parser.add_argument("--in-flight", type=int, default=2, help="examples in flight (default 2)")
     parser.add_argument("--out", type=Path, help="file to which each run is appended, as a line of JSON")
     return parser
@@ -215,7 +226,8 @@ def parsed(parser, *lists):
 def options_of(chosen):
     """Return what the cases are told."""
     adapter = None if chosen.adapter == "auto" else chosen.adapter
-    return {**{name: getattr(chosen, name) for name in ("rows", "test", "labelled", "in_flight")}, "adapter": adapter}
+    named = ("rows", "test", "labelled", "in_flight", "peer_adapter")
+    return {**{name: getattr(chosen, name) for name in named}, "adapter": adapter}
 
 
 def model_of(chosen, *, peer):
