@@ -3,6 +3,9 @@
 Both ask one llama.cpp server with the settings of the embedded model (llama_server.py), greedy, with the same
 `max_tokens` and a response cache that is empty at the start of each compile; what a cache serves is no token. Then the
 program answers `test` rows of dev, which no compile has seen. Tasks stand in tasks.py.
+
+A small model hardly ever writes the form that the peer's adapter asks for by default; with `--peer-adapter json` it has
+its JSON form, with a schema that the server enforces, as the grammar of our compact form is.
 """
 
 import argparse
@@ -117,7 +120,10 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
 
         if form == "json":  # a server can do what no list says of it
             supports_response_schema = True
-            supported_params = property(lambda self: {*super(Counted, self).supported_params, "response_format"})
+
+            @property
+            def supported_params(self):
+                return {*super().supported_params, "response_format"}
 
     key = {"api_key": "x"} if "OPENAI_API_KEY" not in os.environ else {}
 
@@ -136,6 +142,11 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
                 thread.join(timeout=60)
     figures = {"tokens": spent["tokens"], "seconds": time.perf_counter() - begun, "verdict": "", "stop_reason": stopped}
     spent.clear()
+    answered = _answers_of_peer(program, task, options)
+    return {**figures, "returned": {**answered, "tokens": spent["tokens"]}}
+
+
+def _answers_of_peer(program, task, options):
     answers, statuses = [], Counter()
 
     def one(row):
@@ -148,7 +159,7 @@ def by_peer(task, seed, model, api_base, options, compiled, limit=None):
         for status, answer in pool.map(one, task.rows(options["test"])):
             answers.append(answer)
             statuses[status] += 1
-    return {**figures, "returned": {"answers": answers, "statuses": dict(statuses), "tokens": spent["tokens"]}}
+    return {"answers": answers, "statuses": dict(statuses)}
 
 
 # --- figures ---
