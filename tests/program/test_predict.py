@@ -350,3 +350,25 @@ def test_a_text_that_breaks_off_twice_is_given_as_far_as_it_goes_and_counted(ada
         number(
             question="?", lm=ScriptedLM([cut('{"note": "n", "answer'), cut('{"note": "n", "answer')]), adapter="json"
         )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: tf.Predict("question -> answer").using(lm="openai/gpt-4o-mini"),
+        lambda: tf.Predict("question -> answer").set_lm(tf.LM),
+        lambda: setattr(tf.Predict("question -> answer"), "lm", 5),
+    ],
+)
+def test_what_is_no_lm_is_refused_where_it_is_given(wrong):
+    with pytest.raises(tf.UsageError, match=r"`lm` must be a tf\.LM, got .* Write tf\.LM\("):
+        wrong()
+
+
+@pytest.mark.parametrize("adapter", [5, tf.ChatAdapter])
+def test_what_is_no_adapter_is_refused_before_a_call(adapter):
+    lm = ScriptedLM(lambda request: "[[ ## answer ## ]] 4")
+    with tf.context(lm=lm), pytest.raises(tf.UsageError, match="expected an adapter such as"):
+        tf.Predict("question -> answer").using(adapter=adapter)(question="2 + 2?")
+
+    assert lm.requests == []

@@ -29,7 +29,7 @@ def resolve(adapter: AdapterLike, capabilities: Capabilities) -> Adapter:
     "auto" takes `CompactAdapter` for a small model, and `ChatAdapter` otherwise. Several make a `FallbackAdapter`.
 
     Raises:
-        UsageError: no adapter of that name.
+        UsageError: no adapter of that name, or what is none.
     """
     if isinstance(adapter, FallbackAdapter):
         return _fallback(adapter, capabilities)
@@ -38,6 +38,11 @@ def resolve(adapter: AdapterLike, capabilities: Capabilities) -> Adapter:
     if adapter is None or adapter == "auto":
         return ADAPTERS["compact" if capabilities.small else "chat"]
     if not isinstance(adapter, str):
+        if not isinstance(adapter, Sequence):
+            raise UsageError(
+                f"`adapter` is {adapter!r:.80}; expected an adapter such as tf.ChatAdapter(), a name ('chat', "
+                "'json>chat'), or a list of either."
+            )
         return _fallback(FallbackAdapter(adapter), capabilities)
     if ">" in adapter:
         return _fallback(FallbackAdapter([name.strip() for name in adapter.split(">")]), capabilities)

@@ -113,6 +113,11 @@ class Predict(Module, Generic[T]):
         self.constraints: tuple[Constraint, ...] = ()
         self.token = Token()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lm" and value is not None and not isinstance(value, LM):
+            raise UsageError(f"`lm` must be a tf.LM, got {value!r:.80}. Write tf.LM({value!r:.60}).")
+        super().__setattr__(name, value)
+
     # --- running ---
 
     def __call__(self, *args: Any, **kwargs: Any) -> T:

@@ -140,7 +140,8 @@ def _words(text: str) -> int:
 class ScriptedLM(LM):
     """An LM that answers by script; see `ScriptedBackend`. `lm.requests` holds what it was sent.
 
-    Its answers are not cached, unless it is made with `cache=True`.
+    Its answers are not cached, unless it is made with `cache=True`. Compiles and caches tell scripted models apart by
+    `model`: give two that answer differently two names.
 
     >>> lm = ScriptedLM(lambda request: request.messages[-1].text.upper())
     >>> lm("hello")
