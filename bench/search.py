@@ -10,7 +10,7 @@ run as a line of JSON, and runs that stand there with the same options are not r
 tuneful gets the budget as `tf.Budget`, and the default arguments but for those in `_OURS`. It has two rows: what
 `compile` returned, which is the original where a gain could be noise or the budget ended before the comparison, and the
 candidate that the search preferred. `RandomDemos` (random_demos.py) is the baseline: random sets of labelled rows, the
-best mean on the search rows.
+best mean on the search rows. `LabeledFewShot` is the first of such sets, and spends nothing.
 
 The peer knows no budget. Its LM counts, and raises at the request after the last that the budget has room for, so the
 overshoot is what was in flight. Then the best program so far, by the peer's own scores, is read from where its search
@@ -93,7 +93,7 @@ _PROMPT_MODEL = {
 }
 
 #: Those where nothing decides about the candidate.
-ALONE = ("uncompiled", "RandomDemos")
+ALONE = ("uncompiled", "LabeledFewShot", "RandomDemos")
 RECIPES = (*ALONE, *dict.fromkeys((*_DEMOS, *_PROMPT_MODEL)))
 #: Those that the peer has too.
 PEERS = ("uncompiled", "BootstrapFewShotWithRandomSearch", "MIPROv2", "SIMBA", "GEPA")
@@ -120,6 +120,8 @@ def tuneful(task, recipe, seed, model, api_base, budget, options):
         run = {"trainset": trainset, "budget": tf.Budget(tokens=budget), "seed": seed}
         if recipe == "uncompiled":
             return student
+        if recipe == "LabeledFewShot":
+            return tf.LabeledFewShot(k=options["labelled"]).compile(student, **run)
         if recipe == "RandomDemos":
             from random_demos import RandomDemos
 
