@@ -336,6 +336,22 @@ def test_a_folder_with_another_training_is_left_alone(tiny_llama, counting, tmp_
 
 
 @pytest.mark.model
+def test_a_folder_in_which_a_training_goes_on_is_left_alone(tiny_llama, counting, tmp_path):
+    few, refused = TrainingSet(counting.examples[:8]), []
+
+    def heard(point):
+        if not refused:
+            with pytest.raises(tf.StateError, match="a training goes on in"):
+                trainer(epochs=1).train(few, f"random/{tiny_llama}", folder=tmp_path)
+            refused.append(point)
+
+    done = trainer(epochs=1).train(few, f"random/{tiny_llama}", folder=tmp_path, progress=heard)
+
+    assert refused
+    assert trainer(epochs=1).train(few, f"random/{tiny_llama}", folder=tmp_path) == done
+
+
+@pytest.mark.model
 def test_a_damaged_checkpoint_is_a_typed_error(tiny_llama, counting, tmp_path):
     with pytest.raises(tf.TrainingStopped):
         trainer().train(counting, f"random/{tiny_llama}", folder=tmp_path, stop=lambda: True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -544,6 +545,21 @@ def test_killed_just_after_the_job_was_begun_it_finds_it_again(server, tmp_path)
 
     assert tuned.digest == "ftjob-0"
     assert (server.count("POST /fine_tuning/jobs"), len(server.jobs)) == (1, 1)
+
+
+def test_two_calls_at_once_pay_for_one_job(server, tmp_path):
+    server.held.clear()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(lambda: trainer_at(server).train(examples(), BASE, folder=tmp_path))
+        while not server.jobs:
+            time.sleep(0.01)
+        with pytest.raises(tf.StateError, match="a training goes on in"):
+            trainer_at(server).train(examples(), BASE, folder=tmp_path)
+        server.held.set()
+        tuned = first.result(30)
+
+    assert trainer_at(server).train(examples(), BASE, folder=tmp_path) == tuned
+    assert len(server.jobs) == 1
 
 
 # --- bad input ---

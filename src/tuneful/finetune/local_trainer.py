@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tuneful.backends.transformers.chat import ChatTokens
 from tuneful.errors import TrainingStopped, UsageError
+from tuneful.finetune.alone import alone_in
 from tuneful.finetune.base_model import BaseModel, check_installed, find_base
 from tuneful.finetune.device import device_of, dtype_of, left_as_found
 from tuneful.finetune.encoding import encode
@@ -163,7 +164,7 @@ class LocalTrainer(Trainer):
         self.check(base_model)
         device = device_of(self.device)
         task = _Task(dataset, held_out or TrainingSet(), find_base(base_model), TrainingFolder(folder), device, seed)
-        with joined(on_gpu=device.startswith("cuda")) as processes:
+        with joined(on_gpu=device.startswith("cuda")) as processes, self._held(task, processes):
             if processes.first:
                 task.folder.claim(self._identity(task), task.dataset, task.held_out)
             processes.wait()
@@ -179,6 +180,9 @@ class LocalTrainer(Trainer):
         tuned = task.folder.finished()
         assert tuned is not None
         return tuned
+
+    def _held(self, task: _Task, processes: Processes) -> AbstractContextManager[Any]:
+        return alone_in(task.folder.path) if processes.first else nullcontext()
 
     def _identity(self, task: _Task) -> dict[str, Any]:
         return {

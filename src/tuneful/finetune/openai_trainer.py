@@ -23,6 +23,7 @@ from tuneful.errors import (
     TrainingStopped,
     UsageError,
 )
+from tuneful.finetune.alone import alone_in
 from tuneful.finetune.job_record import JobRecord
 from tuneful.finetune.openai_jobs import FineTuningAPI, JobState
 from tuneful.finetune.trainer import Trainer
@@ -147,7 +148,7 @@ class OpenAITrainer(Trainer):
 
         Raises:
             DataError: fewer examples than the service takes. Nothing was sent.
-            StateError: the folder holds another training.
+            StateError: the folder holds another training, or one goes on in it.
             BudgetExceeded, NotConfiguredError: a budget is used up, or needs a price that nobody knows.
             TrainingStopped: `stop` said so. The job goes on; the same call waits for it again.
             TrainingError: the job failed, or was cancelled. The next call begins another.
@@ -155,23 +156,33 @@ class OpenAITrainer(Trainer):
         """
         _check_enough(dataset.checked())
         self.check(base_model)
-        job = JobRecord.at(
-            folder,
-            {
-                "base_model": base_model,
-                "data": dataset.content_hash(),
-                "held_out": held_out.content_hash() if held_out else None,
-                "settings": self.settings(),
-                "seed": seed,
-            },
-        )
-        if job.tuned is not None:
-            return TunedModel.from_json(job.tuned)
-        if job.remote is None:
-            _check_budget(base_model, self.price_of(base_model))
-        job.keep_data({"training": dataset, **({"validation": held_out} if held_out else {})})
+        identity = {
+            "base_model": base_model,
+            "data": dataset.content_hash(),
+            "held_out": held_out.content_hash() if held_out else None,
+            "settings": self.settings(),
+            "seed": seed,
+        }
+        with alone_in(folder):
+            job = JobRecord.at(folder, identity)
+            if job.tuned is not None:
+                return TunedModel.from_json(job.tuned)
+            if job.remote is None:
+                _check_budget(base_model, self.price_of(base_model))
+            job.keep_data({"training": dataset, **({"validation": held_out} if held_out else {})})
+            return self._finished(job, progress, stop, display=display_progress)
+
+    def _finished(
+        self,
+        job: JobRecord,
+        progress: Callable[[HistoryPoint], None] | None,
+        stop: Callable[[], bool] | None,
+        *,
+        display: bool,
+    ) -> TunedModel:
+        base_model, seed = job.identity["base_model"], job.identity["seed"]
         backend = self._backend(base_model)
-        with progress_bar(None, f"training {base_model}", display=display_progress) as bar:
+        with progress_bar(None, f"training {base_model}", display=display) as bar:
             run = _Run(self, FineTuningAPI(backend), job, progress, stop, bar)
             try:
                 return run.finished(backend.model, base_model, seed)

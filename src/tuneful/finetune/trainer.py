@@ -69,7 +69,7 @@ class Trainer(ABC):
 
         Raises:
             DataError: no examples, or none that fit.
-            StateError: the folder holds another training.
+            StateError: the folder holds another training, or one goes on in it.
             TrainingStopped: `stop` said so. The same call goes on from there.
             TrainingError: the training failed; says what was kept and what to change.
         """
