@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tuneful.optimize.chronicle import Chronicle
@@ -14,6 +15,7 @@ from tuneful.optimize.task import SMALLEST_SPLIT, Task
 from tuneful.optimize.trial import Candidate
 from tuneful.optimize.verdict import Measured, Verdict, judge
 from tuneful.program.module import Module
+from tuneful.program.running.portal import portal
 from tuneful.spec.example import Example
 
 _log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class HeldOut:
             rows = [(row, True) for row in self.rows]  # a student that was compiled before may show them
             size = max(BLOCK, await runner.in_flight(self.student))
             while left := rows[self.compared :]:
-                block = left[: self._block(reserve, len(left), size)]
+                block = left[: await portal.in_thread(partial(self._block, reserve, len(left), size))]
                 finished = await runner.records([Batch(p, block) for p in programs])
                 for candidate, column, new in zip(self._candidates, self.columns, finished, strict=True):
                     column.extend(new)

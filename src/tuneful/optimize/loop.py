@@ -30,7 +30,7 @@ from tuneful.optimize.held_out import HeldOut
 from tuneful.optimize.interrupt import Stop, Stopped
 from tuneful.optimize.jobs import result_of
 from tuneful.optimize.plan import Plan
-from tuneful.optimize.prompts import prompts
+from tuneful.optimize.prompts import prompts, size
 from tuneful.optimize.recipe import Recipe
 from tuneful.optimize.report import CompileReport
 from tuneful.optimize.reserve import Reserve, Work
@@ -54,6 +54,7 @@ from tuneful.optimize.trial import Brief, Candidate, Job, Outcome, Trial, has_de
 from tuneful.optimize.verdict import Verdict
 from tuneful.program.demos.teaching import as_taught, taught_paths
 from tuneful.program.lm import LM
+from tuneful.program.module import Module
 from tuneful.program.running.concurrency import gather_bounded, in_flight
 from tuneful.program.running.portal import portal
 from tuneful.program.running.runtime import context, current_cache, settings
@@ -89,7 +90,7 @@ class Loop:
         check_rows(self.task, run=self.metric is not None or self.recipe.rollouts(self.brief)[1] > 0)
         check_teacher(self.task, related=bool(self.taught) or not self.recipe.related_teacher)
         self.meter = Gate(self.task.budget)
-        self.reserve = Reserve(self.meter)
+        self.reserve = Reserve(self.meter, lambda candidate, who: size(self._program(candidate, who)))
         self.curtailed = ""
         self.compares = bool(self.held_out) and self.metric is not None
         self.rows = [*self.held_out, *self._further_rows()]
@@ -188,15 +189,17 @@ class Loop:
     def _affordable(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         """Return those of the trials that leave the comparison its share of the budget.
 
-        Where the search has found something, that is all of them or none: then it ends here. Before that it is the
-        first ones; where there is no room for any, all of them run as far as the budget goes.
+        Where the search has found something, that is all of them or none: then it ends here. Before that, and where
+        none of them was run before, it is the first ones; where there is no room for any, and nothing found, all of
+        them run as far as the budget goes.
         """
         if not self.compares:
             return trials
         finalists, kept = self._finalists(), self._kept()
+        whole = bool(finalists) and any(t.candidate and self.reserve.ran(t.candidate) for t in trials)
         room, limit = len(trials), None
         while room and (short := self.reserve.short_of([*((t.candidate, len(t.rows)) for t in trials[:room]), *kept])):
-            room, limit = 0 if finalists else room - 1, short
+            room, limit = 0 if whole else room - 1, short
         if limit and (room or finalists):
             self.curtailed = f"the search ended early: the budget's limit on {limit} leaves the comparison"
         return trials[:room] if room or finalists else trials
@@ -262,12 +265,15 @@ class Loop:
             self.runner.origins.note(outcome.steps, self.search[outcome.row], self.brief.signatures)
 
     def _batch(self, trial: Trial) -> Batch:
-        owner = self.student if trial.who == "student" else self.teacher
-        known = owner.parameters()
-        program = owner.with_parameters({k: v for k, v in trial.candidate.items() if k in known})
         rows = [(self.brief.trainset[i], trial.leave_out) for i in trial.rows]
         settings = (self.recipe.teacher_settings or {}) if trial.who == "teacher" else {}
+        program = self._program(trial.candidate, trial.who)
         return Batch(program, rows, trial, {k: v for k, v in settings.items() if k not in BOUND})
+
+    def _program(self, candidate: Candidate, who: str) -> Module:
+        owner = self.student if who == "student" else self.teacher
+        known = owner.parameters()
+        return owner.with_parameters({k: v for k, v in candidate.items() if k in known})
 
     def _outcomes(self, trial: Trial, records: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         found = []

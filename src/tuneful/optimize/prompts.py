@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from tuneful.errors import TunefulError
@@ -16,6 +17,7 @@ from tuneful.spec.example import Example
 
 #: Most characters of a prompt in a report.
 MOST_CHARS = 30_000
+_CHARS_PER_TOKEN = 4
 
 
 def prompts(
@@ -48,6 +50,13 @@ def standing(predictor: Predict[Any]) -> Predict[Any]:
     twin.demos = [*predictor.demos, *map(Example, predictor.demo_pool.rows[:shown])]
     twin.demo_pool = DemoPool()
     return twin
+
+
+def size(program: Module) -> float:
+    """Return about how many tokens the prompts of a program have, inputs aside, as a mean over its predictors."""
+    with context(callbacks=()):
+        texts = [_text(predictor, {}) for predictor in program.predictors()]
+    return fmean(map(len, texts)) / _CHARS_PER_TOKEN if texts else 0.0
 
 
 def _text(predictor: Predict[Any], given: Mapping[str, Any]) -> str:

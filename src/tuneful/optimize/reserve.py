@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuneful.backends.budget import Meter
@@ -22,15 +22,20 @@ Work = Sequence[tuple[Candidate | None, int]]
 class Reserve:
     """Knows what a rollout costs, from those that were run, and so what can still be afforded.
 
-    A candidate costs what its own rollouts did, one that was not run yet what those of the dearest did. Only whole
-    waves of rollouts are decided upon, by what the waves before have used: threads have no say in it.
+    A candidate costs what its own rollouts did. One that was not run yet costs what others did, and more where its
+    prompts are longer; one that is not known yet what the dearest did. Only whole waves of rollouts are decided upon,
+    by what the waves before have used: threads have no say in it.
 
     Args:
         meter: what the compile spends.
+        size: about how many tokens the prompts of a candidate have, inputs aside, as a mean over predictors; it is
+            given the candidate, and who runs it.
     """
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, meter: Meter, size: Callable[[Candidate, str], float]) -> None:
+        self._meter, self._size = meter, size
+        self._ran: dict[str, tuple[Candidate, str]] = {}
+        self._sizes: dict[str, float] = {}
         self._used: dict[str, Counter[str]] = {}  # by candidate
         self._jobs = dict.fromkeys(_COUNTED, 0.0)  # of jobs that were done side by side, the dearest so far
         self._rollouts = 0
@@ -39,17 +44,34 @@ class Reserve:
         """Take a candidate's rollouts. What the cache answered says nothing of what a rollout costs."""
         self._rollouts += len(records)
         paid = [record["usage"] for record in records if record["usage"]["calls"]]
-        used = self._used.setdefault(_key(candidate, who), Counter())
+        key = _key(candidate, who)
+        self._ran[key] = candidate, who
+        used = self._used.setdefault(key, Counter())
         for one in paid:
             tokens = one["prompt_tokens"] + one["completion_tokens"]
             used.update({"paid": 1, "usd": one["cost_usd"] or 0.0, "tokens": tokens, "calls": one["calls"]})
 
+    def ran(self, candidate: Candidate) -> bool:
+        """Say whether a candidate was run."""
+        return _key(candidate) in self._ran
+
     def _each(self, candidate: Candidate | None) -> dict[str, float]:
         """Return what a rollout of a candidate uses, by limit; 0 where nothing is known of any."""
-        known = {key: used for key, used in self._used.items() if used["paid"]}
-        own = known.get(_key(candidate)) if candidate is not None else None
-        of = [own] if own else list(known.values())
-        return {name: max((used[name] / used["paid"] for used in of), default=0.0) for name in _COUNTED}
+        known = {key: {n: used[n] / used["paid"] for n in _COUNTED} for key, used in self._used.items() if used["paid"]}
+        if candidate is None:
+            of = list(known.values())
+        elif (own := known.get(_key(candidate))) is not None:
+            of = [own]
+        else:
+            size = self._size_of(candidate, "student")
+            of = [_longer(each, size - self._size_of(*self._ran[key])) for key, each in known.items()]
+        return {name: max((each[name] for each in of), default=0.0) for name in _COUNTED}
+
+    def _size_of(self, candidate: Candidate, who: str) -> float:
+        key = _key(candidate, who)
+        if key not in self._sizes:
+            self._sizes[key] = self._size(candidate, who)
+        return self._sizes[key]
 
     def spent(self) -> dict[str, float]:
         """Return what has been used so far, by limit."""
@@ -68,11 +90,12 @@ class Reserve:
             jobs: whether jobs come before them, as dear as the dearest so far.
         """
         budget, spent = self._meter.budget, self.spent()
-        each = [(self._each(candidate), n) for candidate, n in work]
-        for name in _COUNTED:
-            limit, more = getattr(budget, name), self._jobs[name] if jobs else 0.0
+        limits = {name: limit for name in _COUNTED if (limit := getattr(budget, name)) is not None}
+        each = [(self._each(candidate), n) for candidate, n in work] if limits else []
+        for name, limit in limits.items():
+            more = self._jobs[name] if jobs else 0.0
             rollouts = sum(n * cost[name] for cost, n in each)
-            if limit is not None and rollouts and spent[name] + more + rollouts > limit:
+            if rollouts and spent[name] + more + rollouts > limit:
                 return name
         if budget.seconds is not None and self._rollouts:
             pace = self._meter.seconds / self._rollouts
@@ -82,6 +105,12 @@ class Reserve:
     def affordable(self, candidates: Sequence[Candidate], most: int) -> int:
         """Return on how many rows all of the candidates can be run, `most` at most."""
         return bisect_left(range(1, most + 1), 1, key=lambda n: bool(self.short_of([(c, n) for c in candidates])))
+
+
+def _longer(each: Mapping[str, float], tokens: float) -> dict[str, float]:
+    """Return what a rollout uses whose prompts are so many tokens longer."""
+    share = max(0.0, 1 + each["calls"] * tokens / each["tokens"]) if each["tokens"] else 1.0
+    return {"usd": each["usd"] * share, "tokens": each["tokens"] * share, "calls": each["calls"]}
 
 
 def _key(candidate: Candidate, who: str = "student") -> str:
