@@ -114,7 +114,7 @@ class Predict(Module, Generic[T]):
         self.token = Token()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lm" and value is not None and not isinstance(value, LM):
+        if name == "lm" and not isinstance(value, (LM, Tunable, type(None))):  # of tunables the base class speaks
             raise UsageError(f"`lm` must be a tf.LM, got {value!r:.80}. Write tf.LM({value!r:.60}).")
         super().__setattr__(name, value)
 
