@@ -4,6 +4,7 @@ import pytest
 
 import tuneful as tf
 from tuneful.backends.budget import Budget, Meter
+from tuneful.optimize.prompts import size
 from tuneful.optimize.reserve import Reserve
 
 QA = tf.Predict("question -> answer")
@@ -43,6 +44,13 @@ def test_what_was_run_costs_what_it_did_and_what_nobody_knows_yet_the_dearest():
 
     assert known.affordable([LONG], 100) == 5
     assert known.affordable([None], 100) == 5
+
+
+def test_the_size_of_a_program_is_that_of_all_its_prompts_however_long(landscape):
+    with tf.context(lm=landscape(0.3, 0.9)):
+        short, long = (size(QA.with_parameters({"instructions": "Look again. " * n})) for n in (10, 10_000))
+
+    assert long - short == pytest.approx(9_990 * 3, rel=0.01)
 
 
 def test_dollars_grow_as_tokens_do():

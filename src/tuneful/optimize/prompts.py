@@ -17,7 +17,6 @@ from tuneful.spec.example import Example
 
 #: Most characters of a prompt in a report.
 MOST_CHARS = 30_000
-_CHARS_PER_TOKEN = 4
 
 
 def prompts(
@@ -55,8 +54,14 @@ def standing(predictor: Predict[Any]) -> Predict[Any]:
 def size(program: Module) -> float:
     """Return about how many tokens the prompts of a program have, inputs aside, as a mean over its predictors."""
     with context(callbacks=()):
-        texts = [_text(predictor, {}) for predictor in program.predictors()]
-    return fmean(map(len, texts)) / _CHARS_PER_TOKEN if texts else 0.0
+        return fmean([_size(predictor) for predictor in program.predictors()] or [0])
+
+
+def _size(predictor: Predict[Any]) -> int:
+    try:
+        return standing(predictor).render().estimated_tokens
+    except TunefulError:  # such a prompt is never sent: the program's runs fail before, and cost nothing
+        return 0
 
 
 def _text(predictor: Predict[Any], given: Mapping[str, Any]) -> str:

@@ -57,8 +57,11 @@ class Rendered:
     @property
     def tokens(self) -> int:
         """Length of the prompt in tokens. With the embedded model this loads it, the first time."""
-        if self._counted is not None:
-            return self._counted
+        return self.estimated_tokens if self._counted is None else self._counted
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Length of the prompt in tokens, estimated from its characters: no model is loaded."""
         return sum(len(m.text) for m in self.messages) // _CHARS_PER_TOKEN
 
     def __str__(self) -> str:

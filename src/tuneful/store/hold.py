@@ -19,7 +19,7 @@ class Hold:
     whoever waits for it may have it open.
 
     Args:
-        journal: the journal's file.
+        journal: the journal's file, or a folder that is worked in: the empty file stands beside it.
         name: the name.
 
     Raises:
