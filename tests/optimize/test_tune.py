@@ -1,5 +1,6 @@
 """Tune: whichever lever pays is found, noise is not taken for a gain, and nothing is paid twice."""
 
+import importlib.util
 import re
 
 import pytest
@@ -284,6 +285,17 @@ def test_a_small_budget_still_comes_to_a_verdict(rows, metric, calls):
 
     assert report.usage.calls <= calls
     assert report.verdict in (("better",) if calls >= 300 else ("better", "not compared", "not distinguishable"))
+
+
+@pytest.mark.parametrize("embedder", [None, "local/wordllama"])
+def test_a_budget_that_ends_before_the_race_puts_demos_forward(rows, metric, embedder):
+    if embedder is not None and importlib.util.find_spec("wordllama") is None:
+        pytest.skip("wordllama is not installed")
+    lm = ScriptedLM(right_if(lambda r: len(r.messages) > 2))
+    report = tuned(rows, metric, lm, settings={"embedder": embedder}, budget=tf.Budget(calls=100)).report
+
+    assert any(line.startswith("nothing has been raced") for line in report.found)
+    assert list(report.candidate) == (["demos"] if embedder is None else ["demos", "demo_pool"])
 
 
 @pytest.mark.parametrize("said", [tf.LMServerError("overloaded"), "", "[[ ## label ## ]]\n[[ ## instructions ## ]]"])

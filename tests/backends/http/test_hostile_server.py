@@ -82,7 +82,7 @@ class Moody:
 
 def test_an_evaluation_scores_every_example_or_says_that_it_could_not(server):
     server.script = moody = Moody(server)
-    lm = tf.LM("openai/m", api_base=server.url, timeout_s=0.6, num_retries=3)
+    lm = tf.LM("openai/m", api_base=server.url, timeout_s=2.0, num_retries=3)
     program = tf.ChainOfThought("question -> answer: int").using(lm=lm)
     devset = [tf.Example(question=f"number<{i}>", answer=i).with_inputs("question") for i in range(300)]
 

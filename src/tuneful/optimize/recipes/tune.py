@@ -325,12 +325,12 @@ class Tune(Proposing):
     # --- the result ---
 
     def finalists(self, brief: Brief, state: State) -> list[Candidate]:
-        """Return the winner; before the race, the runs so far; nothing where there is nothing to gain."""
+        """Return the winner; before the race, demos of the runs so far; nothing where there is nothing to gain."""
         if preflight.over(state["flight"]):
             return []
         if state["race"] is None or not selection.begun(state["race"]):
-            kept = state["pool"]["kept"][: self.max_bootstrapped_demos]
-            return [self._pool.demos(brief, kept)] if kept else []
+            kept = state["pool"]["kept"]
+            return [self._levers.unraced(brief, kept)] if kept else []
         return [self._candidates(brief, state)[self._winner(state)]]
 
     def _winner(self, state: State) -> int:
@@ -359,7 +359,8 @@ class Tune(Proposing):
             return lines
         lines.append(told(state["pool"]))
         if state["race"] is None:
-            return lines
+            forward = ": the demos put forward were not chosen among others" if state["pool"]["kept"] else ""
+            return [*lines, f"nothing has been raced{forward}"]
         lines += [selection.line(state["race"]), selection.headroom(state["race"])]
         if texts := state["mutation"]["seen"]:
             lines.append(f"instructions rewritten by reflection: {len(texts)}")

@@ -69,6 +69,12 @@ class Levers:
         distinct = [c for i, c in enumerate(found) if c and c not in found[:i]]
         return Axis(_DEMO_SETS, ({}, *distinct))
 
+    def unraced(self, brief: Brief, kept: Sequence[dict[str, Any]]) -> Candidate:
+        """Return the demos to put forward where nothing was raced: picked for each input, or the first runs."""
+        if self.embedder is not None:
+            return picked(brief, kept, self.pool.max_labeled_demos, embedder=self.embedder)
+        return self.pool.demos(brief, kept[: self.max_bootstrapped_demos])
+
     def _adapters(self, brief: Brief) -> Space:
         """Return an axis for each predictor, without the adapter that it has by itself."""
         if not self.adapters or brief.student is None:
