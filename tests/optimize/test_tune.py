@@ -287,15 +287,24 @@ def test_a_small_budget_still_comes_to_a_verdict(rows, metric, calls):
     assert report.verdict in (("better",) if calls >= 300 else ("better", "not compared", "not distinguishable"))
 
 
-@pytest.mark.parametrize("embedder", [None, "local/wordllama"])
-def test_a_budget_that_ends_before_the_race_puts_demos_forward(rows, metric, embedder):
+@pytest.mark.parametrize(
+    ("embedder", "labels", "shown"),
+    [
+        (None, 600, ["demos"]),
+        ("local/wordllama", 600, ["demos", "demo_pool"]),  # eight demos show eight of 600 labels
+        ("local/wordllama", None, ["demos"]),
+    ],
+)
+def test_a_budget_that_ends_before_the_race_puts_demos_forward(rows, metric, embedder, labels, shown):
     if embedder is not None and importlib.util.find_spec("wordllama") is None:
         pytest.skip("wordllama is not installed")
+    kind = "" if labels is None else f": Literal{[*(f'a{i}' for i in range(labels)), 'no']}"
     lm = ScriptedLM(right_if(lambda r: len(r.messages) > 2))
-    report = tuned(rows, metric, lm, settings={"embedder": embedder}, budget=tf.Budget(calls=100)).report
+    student = tf.Predict(f"question -> answer{kind}")
+    report = tuned(rows, metric, lm, student, {"embedder": embedder}, budget=tf.Budget(calls=100)).report
 
     assert any(line.startswith("nothing has been raced") for line in report.found)
-    assert list(report.candidate) == (["demos"] if embedder is None else ["demos", "demo_pool"])
+    assert list(report.candidate) == shown
 
 
 @pytest.mark.parametrize("said", [tf.LMServerError("overloaded"), "", "[[ ## label ## ]]\n[[ ## instructions ## ]]"])

@@ -15,6 +15,7 @@ from tuneful.optimize.space import Axis, Space
 from tuneful.optimize.strategies.pool import Pool
 from tuneful.optimize.trial import Brief, Candidate, has_demos
 from tuneful.program.lm import current_lm
+from tuneful.spec.types import choices
 
 #: Demo sets that are drawn at random from the teacher's runs.
 _DRAWS = 6
@@ -70,9 +71,15 @@ class Levers:
         return Axis(_DEMO_SETS, ({}, *distinct))
 
     def unraced(self, brief: Brief, kept: Sequence[dict[str, Any]]) -> Candidate:
-        """Return the demos to put forward where nothing was raced: picked for each input, or the first runs."""
-        if self.embedder is not None:
-            return picked(brief, kept, self.pool.max_labeled_demos, embedder=self.embedder)
+        """Return the demos to put forward where nothing was raced: the first runs, and labelled rows.
+
+        Where a field has more values to choose from than a set has demos, they are picked for each input, to show those
+        that matter there. Elsewhere that is not worth its time: no prefix cache serves what changes with the input.
+        """
+        most = self.pool.max_labeled_demos
+        written = [field for step in brief.signatures for field in written_fields(brief, step)]
+        if self.embedder is not None and any(len(choices(field.type) or ()) > most for field in written):
+            return picked(brief, kept, most, embedder=self.embedder)
         return self.pool.demos(brief, kept[: self.max_bootstrapped_demos])
 
     def _adapters(self, brief: Brief) -> Space:
